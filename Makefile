@@ -1,0 +1,31 @@
+# `make reproduce` and `make test` work on a machine with Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: reproduce reproduce-full test lint bench clean
+
+reproduce: .venv/ready
+	$(BIN)/kvfloor reproduce --scale quick
+
+reproduce-full: .venv/ready
+	$(BIN)/kvfloor reproduce --scale full
+
+test: .venv/ready
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python tests/benchmarks/full_decode.py
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
