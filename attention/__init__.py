@@ -1,0 +1,5 @@
+"""Computes softmax attention, exactly and approximately, and keeps caches of it."""
+
+from attention.softmax import softmax_attention, softmax_attention_reference, softmax_tolerance
+
+__all__ = ["softmax_attention", "softmax_attention_reference", "softmax_tolerance"]
