@@ -1,0 +1,374 @@
+"""The command `kvfloor`; what is heavy is imported by the subcommand that needs it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from experiments.auditor import Audit
+    from experiments.claim import Claim
+    from experiments.reproduction import Reproduction
+
+__all__ = ["main", "run_claim"]
+
+RESULTS = "kvfloor.sqlite"
+FIGURES = "figures"
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+SEED = click.IntRange(min=0)
+POSITIVE = click.IntRange(min=1)
+
+
+class Sentence(click.ClickException):
+    """Wrong input, told in one sentence; exit status 2."""
+
+    exit_code = 2
+
+
+class Command(click.Group):
+    """The command group: whatever input is wrong comes out as one sentence, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            raise Sentence(str(error)) from error
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            raise Sentence(f"{name}{error.strerror or error}") from error
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="kvfloor")
+def main() -> None:
+    r"""How many bits must a KV cache keep, and how many does yours really keep?
+
+    kvfloor hides random bits in the tokens of an attention stream, sends your cache's bytes from a writer
+    to a reader, decodes, and certifies how many bits the cache carries.
+
+    \b
+    kvfloor audit uniform:bits=4        where does this cache stand?
+    kvfloor audit mymodule:MyCache      and mine? (the current folder is importable)
+    kvfloor reproduce                   re-run every claim, draw every figure
+    kvfloor floor --tokens 131072       what is provably needed, without a run
+    """
+
+
+@main.command()
+@click.argument("claims", nargs=-1, metavar="[CLAIM]...")
+@click.option(
+    "--scale", type=click.Choice(["quick", "full"]), default="quick", help="How large the grids are."
+)
+@click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
+@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
+@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for figures.")
+@as_json
+def reproduce(
+    claims: tuple[str, ...],
+    scale: Any,
+    workers: int | None,
+    seed: int,
+    results: str,
+    figures: str,
+    as_json: bool,
+) -> None:
+    r"""Re-run claims (all of them by default), print their verdicts, draw their figures.
+
+    Finished blocks of work are kept in the results file: a run that was stopped continues where it was,
+    and a second run only judges and draws. Exit status 1 if a claim fails or its control does not.
+
+    \b
+    kvfloor reproduce threshold --scale full
+    """
+    from experiments.reproduction import chosen_claims
+    from experiments.reproduction import reproduce as run
+    from experiments.store import Store
+    from experiments.sweep import process_pool, total_blocks
+
+    chosen = chosen_claims(claims)
+    total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
+    Path(figures).mkdir(parents=True, exist_ok=True)
+    done = 0
+    with Store(results) as store:
+        executor = process_pool(workers or os.cpu_count() or 1)
+        try:
+            with _progress(chosen, scale) as advance:
+
+                def count(claim: "Claim", blocks: int) -> None:
+                    nonlocal done
+                    done += blocks
+                    advance(claim, blocks)
+
+                outcomes = list(
+                    run(
+                        chosen,
+                        scale=scale,
+                        seed=seed,
+                        store=store,
+                        figures=Path(figures),
+                        executor=executor,
+                        progress=count,
+                    )
+                )
+        except KeyboardInterrupt:
+            click.echo(
+                f"\nStopped: {done} of {total} blocks are kept in {results}; the same command continues there.",
+                err=True,
+            )
+            sys.exit(130)
+        finally:
+            executor.shutdown(cancel_futures=True)
+    if as_json:
+        _print_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    else:
+        _print_outcomes(outcomes)
+        click.echo(f"Figures are in {figures}, measurements in {results}.")
+    sys.exit(any(outcome.verdict != "holds" for outcome in outcomes))
+
+
+@main.command()
+@as_json
+def claims(as_json: bool) -> None:
+    """List what is claimed, by whom, and how it is checked."""
+    from experiments.claims import all_claims
+
+    known = all_claims().values()
+    fields = ("id", "title", "source", "statement", "theory")
+    if as_json:
+        _print_json([{field: getattr(claim, field) for field in fields} for claim in known])
+        return
+    table = _table("claim", "states", "checked by", "source")
+    for claim in known:
+        controls = [f"[dim]control: {control.name}[/dim]" for control in claim.controls]
+        statement = f"{claim.statement} [dim](theory {claim.theory})[/dim]"
+        table.add_row(claim.id, statement, "\n".join([*claim.checks, *controls]), claim.source)
+    _print_table(table)
+
+
+@main.command()
+@as_json
+def caches(as_json: bool) -> None:
+    """List the caches that come along, with their parameters."""
+    from attention.caches import CACHES
+
+    if as_json:
+        fields = ("name", "summary", "source", "parameters")
+        _print_json([{field: _plain(getattr(c, field)) for field in fields} for c in CACHES.values()])
+        return
+    table = _table("cache", "parameters", "what it keeps", "source")
+    for cache in CACHES.values():
+        parameters = (k if v is None else f"{k}={v}" for k, v in cache.parameters.items())
+        table.add_row(cache.name, ",".join(parameters), cache.summary, cache.source)
+    _print_table(table)
+
+
+@main.command()
+@click.argument("cache")
+@click.option("--tokens", type=click.IntRange(min=2), default=4096, help="Tokens in the stream.")
+@click.option("--dim", type=click.IntRange(min=2), default=64, help="Dimension of the keys.")
+@click.option("--value-dim", type=POSITIVE, default=None, help="Dimension of the values.  [default: --dim]")
+@click.option("--levels", type=click.IntRange(min=2), default=2, help="Levels a value can take.")
+@click.option(
+    "--sides",
+    type=click.Choice(["values", "keys", "both"]),
+    default="values",
+    help="Where the bits are hidden.",
+)
+@click.option("--seed", type=SEED, default=None, help="Root seed.  [default: fresh entropy, printed]")
+@as_json
+def audit(
+    cache: str,
+    tokens: int,
+    dim: int,
+    value_dim: int | None,
+    levels: int,
+    sides: Any,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    r"""Tell where a cache stands: bits on the wire, bits certified, distance to the frontier.
+
+    CACHE is a name of `kvfloor caches` with parameters, or an importable factory of your own:
+
+    \b
+    kvfloor audit uniform:bits=4
+    kvfloor audit mymodule:MyCache
+    kvfloor audit mymodule:MyCache:bits=2 --tokens 1048576
+
+    The writer and the reader run in fresh processes. Up to 8192 tokens every bit is asked, beyond that a
+    random sample of 4096. Exit status 1 if the verdict is `impossible`.
+    """
+    from experiments.auditor import audit as run
+
+    with _spinner(f"auditing {cache}"):
+        result = run(
+            cache, tokens=tokens, dim=dim, value_dim=value_dim, levels=levels, sides=sides, seed=seed
+        )
+    if as_json:
+        _print_json(dataclasses.asdict(result))
+    else:
+        table = _table("", "", "", title=f"audit of {result.cache}")
+        for row in _audit_rows(result):
+            table.add_row(*row)
+        _print_table(table)
+    sys.exit(result.verdict == "impossible")
+
+
+@main.command()
+@click.option("--tokens", type=click.IntRange(min=2), default=4096, help="Tokens in the stream.")
+@click.option(
+    "--dim", type=click.IntRange(min=2), default=None, help="Dimension of keys and values.  [default: 64]"
+)
+@click.option("--eta", type=float, default=0.0, help="Relative accuracy asked of the cache, in [0, 1).")
+@click.option("--model", default=None, help="A well-known open model; an unknown name lists them.")
+@as_json
+def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: bool) -> None:
+    r"""Print the bits that every cache needs, from the theorems alone, beside a float16 cache.
+
+    \b
+    kvfloor floor --tokens 131072 --model llama-3.1-8b --eta 0.1
+    """
+    from experiments.floors import floors
+
+    result = floors(tokens=tokens, dim=dim, eta=eta, model=model)
+    if as_json:
+        _print_json(dataclasses.asdict(result))
+        return
+    table = _table("floor", "bits", "share of a float16 cache", "why", title=result.subject)
+    for bound in result.bounds:
+        share = f"{bound.bits / result.full_cache_bits:.2%}"
+        table.add_row(bound.name, f"{bound.bits:,.0f}", share, bound.reason)
+    _print_table(table)
+
+
+@main.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option("--into", required=True, type=click.Path(dir_okay=False), help="The store they are added to.")
+def merge(results: tuple[str, ...], into: str) -> None:
+    """Add the finished work of result stores to another; what is there already is not added twice."""
+    from experiments.store import Store
+
+    for name in results:
+        with Store(name, create=False) as source:
+            records = list(source.records())
+        with Store(into) as target:
+            added = target.merge(records)
+        click.echo(f"{name}: {added} blocks added, {len(records) - added} were there already.")
+
+
+def run_claim(claim: str) -> None:
+    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
+    main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")
+
+
+def _audit_rows(result: "Audit") -> Iterator[tuple[str, str, str]]:
+    """Yield the lines of an audit's table: name, number, meaning."""
+    shape = (
+        f"n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}, in the {_SIDES[result.sides]}"
+    )
+    per_bit = f"{result.wire_bits / result.capacity_bits:.3f} for each hidden bit"
+    certainty = f"wrong with probability at most 2^{result.significance_log2:g}"
+    yield "hidden", f"{result.capacity_bits:,.0f} bits", shape
+    yield "on the wire", f"{result.wire_bits:,} bits", per_bit
+    yield "decoded", f"{result.accuracy:.2%}", f"{result.errors:,} errors in {result.asked:,} symbols asked"
+    yield "certified", f"{result.certified_bits:,.0f} bits", certainty
+    yield "frontier", f"{result.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
+    yield "float16 cache", f"{result.full_cache_bits:,} bits", "keys and values as they are"
+    yield "seed", str(result.seed), "repeats this audit"
+    colour, meaning = {
+        "impossible": ("red", "more was decoded than crossed the wire: a side channel or a miscount"),
+        "consistent": ("green", "what was decoded fits what crossed the wire"),
+    }[result.verdict]
+    yield "verdict", f"[bold {colour}]{result.verdict}[/]", meaning
+
+
+_SIDES = {"values": "values", "keys": "keys", "both": "keys and values"}
+
+
+def _print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
+    """Print the table of verdicts, and the numbers of whatever did not come out as it must."""
+    table = _table("claim", "verdict", "control", "checks", "seconds")
+    colours = {"holds": "green", "fails": "red", "broken": "magenta"}
+    for outcome in outcomes:
+        checks = outcome.evidence["checks"]
+        passed = f"{sum(check['passed'] for check in checks)} of {len(checks)}"
+        verdict = f"[bold {colours[outcome.verdict]}]{outcome.verdict}[/]"
+        control = outcome.control + (", as it must" if outcome.control == "fails" else "")
+        table.add_row(outcome.id, verdict, control, passed, f"{outcome.seconds:.1f}")
+    _print_table(table)
+    for outcome in outcomes:
+        wrong = [c for c in outcome.evidence["checks"] if not c["passed"]]
+        wrong += [c for c in outcome.evidence["controls"] if c["passed"] or c["evidence"] == {"rows": 0}]
+        for check in wrong if outcome.verdict != "holds" else []:
+            click.echo(f"{outcome.id}: {check['name']}: {json.dumps(check['evidence'])}")
+
+
+@contextlib.contextmanager
+def _progress(claims: "Sequence[Claim]", scale: Any) -> "Iterator[Callable[[Claim, int], None]]":
+    """Show a bar a claim on standard error; yield what advances them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from experiments.sweep import total_blocks
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars = {
+            c.id: progress.add_task(c.id, total=total_blocks(c.tasks(scale)), start=False) for c in claims
+        }
+
+        def advance(claim: "Claim", blocks: int) -> None:
+            progress.start_task(bars[claim.id])
+            progress.advance(bars[claim.id], blocks)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _spinner(text: str) -> Iterator[None]:
+    """Show on standard error that something is under way."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def _table(*columns: str, title: str | None = None) -> "Table":
+    """Return an empty table in the project's style."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_header=any(columns)
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print_table(table: "Table") -> None:
+    """Print a table to standard output, wide enough for a file where there is no terminal."""
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table)
+
+
+def _print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Return a mapping as a plain dict, anything else as it is."""
+    return dict(value) if hasattr(value, "items") else value

@@ -1,0 +1,131 @@
+"""Alice and Bob as processes of their own, for audits: nothing but bytes and public coins between them.
+
+The judge, who holds x, never imports the cache. Alice's process gets the tokens and the coins and leaves a
+payload; it and whatever it started are then killed and its folder is removed. Bob's process gets the
+payload, the coins, his token and the queries. What still leaks (a file somewhere, a process that hid) buys
+nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention.caches import resolve
+from attention.caches.base import Coins
+from experiments.parties import ask, write
+from reductions.encoding import Tokens
+
+__all__ = ["CacheFailedError", "FreshProcesses"]
+
+
+class CacheFailedError(ValueError):
+    """The audited cache could not be imported or raised an error; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreshProcesses:
+    """Run Alice and Bob each in a fresh interpreter; see `experiments.parties.Channel`."""
+
+    def send(self, cache: str, coins: Coins, tokens: Tokens) -> bytes:
+        """Run Alice's process and return the bytes she left."""
+        arrays = {"keys": tokens.keys, "values": tokens.values}
+        return _run("alice", cache, coins, arrays)
+
+    def receive(
+        self, cache: str, coins: Coins, payload: bytes, token: Tokens, queries: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Run Bob's process and return his answers."""
+        arrays = {"keys": token.keys, "values": token.values, "queries": queries}
+        outputs = _run("bob", cache, coins, arrays, payload)
+        return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.values.shape[1])
+
+
+def _run(role: str, cache: str, coins: Coins, arrays: dict[str, Any], payload: bytes = b"") -> bytes:
+    """Run one party in a fresh interpreter and a folder of its own; return the bytes it left."""
+    with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder)
+        for name, array in {**arrays, **({} if coins.keys is None else {"coins": coins.keys})}.items():
+            np.save(path / f"{name}.npy", array, allow_pickle=False)
+        (path / "payload").write_bytes(payload)
+        (path / "request.json").write_text(json.dumps({"cache": cache, "seed": coins.seed}))
+        # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
+        party = subprocess.Popen(
+            [sys.executable, "-P", "-m", "experiments.processes", role, folder],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": folder},
+            start_new_session=True,
+        )
+        try:
+            status = party.wait()
+        finally:
+            _kill_group(party)
+        if (path / "error").exists():
+            raise CacheFailedError(f"{cache}: {(path / 'error').read_text()}")
+        if status != 0:
+            raise CacheFailedError(f"{cache}: {role.capitalize()}'s process ended with status {status}")
+        return (path / "reply").read_bytes()
+
+
+def _has_descriptor(stream: Any) -> bool:
+    """Return whether a stream stands for a file that a child process can write to."""
+    try:
+        stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
+def _kill_group(party: "subprocess.Popen[bytes]") -> None:
+    """Kill a party and every process of its group that it left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(party.pid, signal.SIGKILL)
+    party.wait()
+
+
+def _party(role: str, path: Path) -> bytes:
+    """Do Alice's or Bob's half with what lies in the folder and return the reply."""
+    request = json.loads((path / "request.json").read_text())
+    keys, values = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("keys", "values"))
+    public = path / "coins.npy"
+    coins = Coins(request["seed"], np.load(public, mmap_mode="r") if public.exists() else None)
+    spec = resolve(request["cache"])
+    if role == "alice":
+        return write(spec.make(keys.shape[1], values.shape[1], coins), Tokens(keys, values))
+    queries = np.load(path / "queries.npy")
+    cache = spec.restore((path / "payload").read_bytes(), keys.shape[1], values.shape[1], coins)
+    return ask(cache, Tokens(keys, values), queries, values.shape[1]).tobytes()
+
+
+def _main(role: str, folder: str) -> int:
+    """Run one party; leave its reply, or one sentence on what went wrong, in the folder."""
+    sys.path.append(os.getcwd())
+    path = Path(folder)
+    try:
+        (path / "reply").write_bytes(_party(role, path))
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        text = " ".join(str(error).split()) or "no message"
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        (path / "error").write_text(f"{kind}{text} ({where})")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # The interpreter's own shutdown would wait for threads that a cache left behind.
+    status = _main(sys.argv[1], sys.argv[2])
+    sys.stderr.flush()
+    os._exit(status)

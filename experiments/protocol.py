@@ -1,0 +1,115 @@
+"""One play of the one-way game: the only place where Alice meets Bob.
+
+Alice encodes x, feeds the tokens to a cache and sends its bytes; Bob restores the cache from those bytes,
+appends his one token, asks and decodes. Two channels run the same two halves (`experiments.parties`):
+`InProcess`, for thousands of plays, and `FreshProcesses` (`experiments.processes`), where nothing but the
+bytes can cross.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention.caches.base import Coins
+from experiments.parties import Channel, InProcess
+from experiments.randomness import Randomness
+from reductions.certificates import Certificate, one_shot_certificate, sampled_certificate
+from reductions.encoding import Encoding
+
+__all__ = ["Transcript", "play"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What one play left behind.
+
+    Parameters
+    ----------
+    wire_bits : int
+        8 x the bytes that crossed from Alice to Bob.
+    errors : int
+        Wrongly decoded symbols among those asked.
+    asked : int
+        Symbols asked, at most `symbols`.
+    symbols : int
+        N, the symbols Alice held.
+    alphabet : int
+        q, the values a symbol can take.
+    """
+
+    wire_bits: int
+    errors: int
+    asked: int
+    symbols: int
+    alphabet: int
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of the asked symbols that was decoded rightly, in [0, 1]."""
+        return 1.0 - self.errors / self.asked
+
+    def certificate(self, significance_bits: float = 40.0) -> Certificate:
+        """Return what this play proves: one-shot if every symbol was asked, else sampled (theory 1)."""
+        if self.asked == self.symbols:
+            return one_shot_certificate(self.symbols, self.errors, self.alphabet, significance_bits)
+        return sampled_certificate(self.symbols, self.asked, self.errors, self.alphabet, significance_bits)
+
+    def impossible(self, significance_bits: float = 40.0) -> bool:
+        """Return whether the certificate proves more bits than crossed: a side channel or a miscount."""
+        return self.certificate(significance_bits).refutes(self.wire_bits)
+
+
+def play(
+    encoding: Encoding,
+    cache: str,
+    randomness: Randomness,
+    *,
+    channel: Channel | None = None,
+    positions: int | None = None,
+    eta: float = 0.0,
+    sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
+) -> Transcript:
+    """Play the game once and return its transcript.
+
+    Parameters
+    ----------
+    encoding : Encoding
+        The reduction; its keys were drawn from `randomness.keys()` or are deterministic.
+    cache : str
+        The cache under test, as `attention.caches.resolve` takes it.
+    randomness : Randomness
+        The streams of this play.
+    channel : Channel, optional
+        How the halves run; in this process by default.
+    positions : int, optional
+        Ask this many symbols, drawn after the message is fixed; all of them by default.
+    eta : float
+        An adversary moves every answer by up to this relative amount, in [0, 1), so as to break the
+        decoder. Decoders are monotone in every answer, so its best choice is one of the two ends.
+    sample : callable, optional
+        Draws x from the secret generator; uniform by default. The certificate holds for uniform x alone.
+
+    Returns
+    -------
+    Transcript
+        Wire bits, errors and sizes.
+    """
+    channel = channel or InProcess()
+    problem = encoding.problem
+    symbols = (sample or problem.sample)(randomness.secret())
+    coins = Coins(randomness.coins_seed(), encoding.public_keys)
+    payload = channel.send(cache, coins, encoding.encode(symbols))
+
+    if positions is None or positions >= problem.length:
+        indices = np.arange(problem.length)
+    else:
+        indices = randomness.positions().choice(problem.length, positions, replace=False, shuffle=False)
+    outputs = channel.receive(cache, coins, payload, encoding.reader_token(), encoding.queries(indices))
+    truth = problem.answer(symbols, indices)
+    wrong = encoding.decode((1.0 - eta) * outputs, indices) != truth
+    if eta > 0:
+        wrong |= encoding.decode((1.0 + eta) * outputs, indices) != truth
+    return Transcript(8 * len(payload), int(wrong.sum()), len(indices), problem.length, problem.alphabet)
