@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 
 from attention.checks import Matrix, integer, matrix, token_block
 
-__all__ = ["softmax_attention", "softmax_attention_reference", "softmax_tolerance"]
+__all__ = [
+    "ExponentialSums",
+    "scaled_values",
+    "softmax_attention",
+    "softmax_attention_reference",
+    "softmax_tolerance",
+]
 
 QUERY_BLOCK = 512
 KEY_BLOCK = 512
-_LOG2_E = math.log2(math.e)
-_LARGEST_FLOAT32_BOUND = 1e37
+LOG2_E = math.log2(math.e)
+LARGEST_FLOAT32_BOUND = 1e37
 _Doubles: TypeAlias = NDArray[np.float64]
 
 
@@ -89,21 +95,19 @@ def softmax_attention(
     query_block = min(integer("query_block", query_block, 1, 1 << 24), len(q))
     key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k))
     dtype = np.result_type(q, k, v)
-    bounds = _norms(q) * (_norms(k).max() * _LOG2_E)
-    if dtype == np.float32 and bounds.max() > _LARGEST_FLOAT32_BOUND:
+    bounds = _norms(q) * (_norms(k).max() * LOG2_E)
+    if dtype == np.float32 and bounds.max() > LARGEST_FLOAT32_BOUND:
         wide = softmax_attention(q.astype(np.float64), k, v, query_block=query_block, key_block=key_block)
         return wide.astype(np.float32)
 
-    # Values of magnitude at most 1 cannot overflow a sum of weights; powers of two scale without rounding.
-    largest = max(float(v.max()), -float(v.min()))
-    exponent = math.ceil(math.log2(largest)) if largest > 0 else 0
+    scaled, largest, exponent = scaled_values(v.astype(dtype, copy=False))
     # n weights of 2^highest add up to a quarter of what overflows.
     limits = np.finfo(dtype)
     highest = limits.maxexp - 2 - math.log2(len(k))
     shifts = np.maximum(bounds - highest, 0.0)
-    sums = _ExponentialSums(
+    sums = ExponentialSums(
         k.astype(dtype, copy=False),
-        np.ldexp(v.astype(dtype), -exponent) if exponent else v.astype(dtype, copy=False),
+        scaled,
         query_block,
         key_block,
         highest=highest,
@@ -117,7 +121,7 @@ def softmax_attention(
     outputs: Matrix = np.empty((len(q), v.shape[1]), dtype)
     for start in range(0, len(q), query_block):
         rows = slice(start, start + query_block)
-        block = q[rows] * dtype.type(_LOG2_E)
+        block = q[rows] * dtype.type(LOG2_E)
         denominators = sums(block, shifts[rows], outputs[rows])
         weak = np.flatnonzero(denominators < accurate)
         if len(weak):
@@ -167,8 +171,44 @@ def softmax_tolerance(
     return math.expm1(2 * exponent)
 
 
-class _ExponentialSums:
-    """Sums of weights, and of weights times values, over all tokens; its buffers are made once."""
+def scaled_values(values: Matrix) -> tuple[Matrix, float, int]:
+    """Scale values into [-1, 1], where they cannot overflow a sum of weights, by a power of two.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d_v)
+        Finite values.
+
+    Returns
+    -------
+    scaled : ndarray, shape (n, d_v)
+        values 2^-exponent, without rounding; the array itself if the exponent is 0.
+    largest : float
+        The largest magnitude among the values.
+    exponent : int
+        The least with largest <= 2^exponent; 0 if all values are 0.
+    """
+    largest = max(float(values.max()), -float(values.min()))
+    exponent = math.ceil(math.log2(largest)) if largest > 0 else 0
+    return np.ldexp(values, -exponent) if exponent else values, largest, exponent
+
+
+class ExponentialSums:
+    """Sums of weights, and of weights times values, over all tokens; its buffers are made once.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (n, d)
+        Keys of the tokens.
+    values : ndarray, shape (n, d_v)
+        Their values, in [-1, 1], of the same type.
+    query_block, key_block : int
+        The most queries in a call, and tokens in a block.
+    highest : float
+        The largest exponent of a weight, by construction of the shifts.
+    shifted, raised : bool
+        Whether scores need shifting, and whether weights may have to be kept from becoming denormal.
+    """
 
     def __init__(
         self,

@@ -1,0 +1,313 @@
+"""Exact attention over pairs of tokens, as two matrix products and never n^2 rows (theory 7)."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention.checks import Matrix, integer, matrix, token_block
+from attention.softmax import (
+    LARGEST_FLOAT32_BOUND,
+    LOG2_E,
+    ExponentialSums,
+    scaled_values,
+    softmax_attention_reference,
+)
+
+__all__ = [
+    "kronecker_factors",
+    "kronecker_rows",
+    "tensor_attention",
+    "tensor_attention_reference",
+    "tensor_tolerance",
+]
+
+ROW_BLOCK = 512
+KEY_BLOCK = 512
+
+
+def tensor_attention_reference(
+    queries: object, keys1: object, values1: object, keys2: object, values2: object
+) -> NDArray[np.float64]:
+    """Attend to every pair of tokens, in float64, through the literal Kronecker products of both sides.
+
+    Parameters
+    ----------
+    queries : array_like, shape (m, d)
+        Queries; the inverse temperature is their norm.
+    keys1, keys2 : array_like, shapes (n1, d) and (n2, d)
+        Keys of either side.
+    values1, values2 : array_like, shapes (n1, d_v) and (n2, d_v)
+        Values of either side.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, d_v)
+        ``sum_ab w_ab v1_a o v2_b / sum_ab w_ab`` with ``w_ab = e^<q, k1_a o k2_b>``, o entrywise.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or an entry is not finite.
+    """
+    q, k1, v1, k2, v2 = (a.astype(np.float64) for a in _checked(queries, keys1, values1, keys2, values2))
+    return softmax_attention_reference(q, kronecker_rows(k1, k2), kronecker_rows(v1, v2))
+
+
+def tensor_attention(
+    queries: object,
+    keys1: object,
+    values1: object,
+    keys2: object,
+    values2: object,
+    *,
+    row_block: int = ROW_BLOCK,
+    key_block: int = KEY_BLOCK,
+) -> Matrix:
+    """Attend to every pair of tokens: row_block x key_block scores are in memory at a time.
+
+    A pair's score <q, k1_a o k2_b> is that of the query q o k1_a on the key k2_b. So the rows q o k1_a of
+    all a, and of several queries where the stream is short, are queries to the second side:
+
+        sum_ab w_ab v1_a o v2_b = sum_a v1_a o (W V2)_a,      W = exp((K1 diag(q)) K2^T).
+
+    By Cauchy-Schwarz no score exceeds the largest |q o k1_a| |k2_b|, nor the same with the sides exchanged.
+    Where this is small the weights can neither overflow nor become denormal; any other query is shifted by
+    its true maximum, at the price of computing its scores twice.
+
+    Parameters
+    ----------
+    queries : array_like, shape (m, d)
+        Queries; the inverse temperature is their norm.
+    keys1, keys2 : array_like, shapes (n1, d) and (n2, d)
+        Keys of either side.
+    values1, values2 : array_like, shapes (n1, d_v) and (n2, d_v)
+        Values of either side.
+    row_block, key_block : int
+        Rows and columns of a block of scores, at least 1.
+
+    Returns
+    -------
+    ndarray, shape (m, d_v)
+        The outputs, within `tensor_tolerance` of the exact ones: float32 if all inputs are float32 (or
+        float16) and no product of two values leaves its range, else float64.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, an entry is not finite, or a block is not a positive integer.
+    """
+    q, k1, v1, k2, v2 = _checked(queries, keys1, values1, keys2, values2)
+    row_block = integer("row_block", row_block, 1, 1 << 24)
+    key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k2))
+    dtype = np.result_type(q, k1, v1, k2, v2)
+    bounds = _score_bounds(q, k1, k2) * LOG2_E
+    if dtype == np.float32 and max(bounds.max(), _peak(q) * _peak(k1)) > LARGEST_FLOAT32_BOUND:
+        dtype = np.dtype(np.float64)
+    if dtype == np.float32 and _peak(v1) * _peak(v2) > LARGEST_FLOAT32_BOUND:
+        dtype = np.dtype(np.float64)
+    k1, k2 = k1.astype(dtype, copy=False), k2.astype(dtype, copy=False)
+    (v1, _, exponent1), (v2, _, exponent2) = (scaled_values(v.astype(dtype, copy=False)) for v in (v1, v2))
+
+    # n1 n2 weights of 2^highest add up to a quarter of what overflows.
+    highest = np.finfo(dtype).maxexp - 2 - math.log2(len(k1)) - math.log2(len(k2))
+    sharp = bounds > highest
+    together = max(1, row_block // len(k1))  # queries in a block
+    rows = min(row_block, len(k1))
+    sums = ExponentialSums(
+        k2,
+        v2,
+        rows * together,
+        key_block,
+        highest=highest,
+        shifted=bool(sharp.any()),
+        raised=bool(sharp.any()),
+    )
+    q = (q * dtype.type(LOG2_E)).astype(dtype, copy=False)
+    outputs: Matrix = np.zeros((len(q), v1.shape[1]), dtype)
+    for start in range(0, len(q), together):
+        chosen = slice(start, start + together)
+        side = _FirstSide(q[chosen], k1, v1, rows)
+        shifts = np.where(sharp[chosen], side.maxima(sums) - highest, 0.0) if sharp[chosen].any() else None
+        side.attend(sums, shifts, outputs[chosen])
+    if exponent1 + exponent2:
+        np.ldexp(outputs, exponent1 + exponent2, out=outputs)
+    return outputs
+
+
+def tensor_tolerance(
+    tokens1: int,
+    tokens2: int,
+    dim: int,
+    largest_score: float,
+    dtype: type[np.floating[Any]],
+    *,
+    key_block: int = KEY_BLOCK,
+) -> float:
+    """Bound the error of `tensor_attention`, relative to the largest product of magnitudes of two values.
+
+    As `attention.softmax.softmax_tolerance`: with u the unit roundoff and B = max |q o k1_a| |k2_b|, a score
+    errs by at most (d + 5) u B, one more for the product q o k1_a, and the shift by 2 u B. The sums over a
+    block of the second side, its blocks and the first side, and the product with v1_a, add at most
+    (block + blocks + tokens1 + 22) u.
+
+    Parameters
+    ----------
+    tokens1, tokens2 : int
+        Numbers of tokens of the sides.
+    dim : int
+        Dimension d of the keys.
+    largest_score : float
+        B, an upper bound on |q o k1_a| |k2_b|.
+    dtype : type
+        numpy.float32 or numpy.float64, the precision of the computation.
+    key_block : int
+        The number of columns in a block of scores.
+
+    Returns
+    -------
+    float
+        t such that every output is within t max |v1| max |v2| of the exact one.
+    """
+    unit = float(np.finfo(dtype).eps) / 2
+    block = min(tokens2, key_block)
+    sums = block + math.ceil(tokens2 / block) + tokens1 + 22
+    return math.expm1(2 * ((dim + 7) * unit * largest_score + sums * unit))
+
+
+def kronecker_rows(first: Matrix, second: Matrix) -> Matrix:
+    """Return the products of every row of one matrix with every row of another, entry by entry.
+
+    Parameters
+    ----------
+    first, second : ndarray, shapes (n1, d) and (n2, d)
+        The two sides.
+
+    Returns
+    -------
+    ndarray, shape (n1 n2, d)
+        Row a n2 + b is first_a o second_b: the column-wise Kronecker product.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of columns differ.
+
+    Examples
+    --------
+    >>> kronecker_rows(np.array([[2.0], [3.0]]), np.array([[5.0], [7.0]])).ravel().tolist()
+    [10.0, 14.0, 15.0, 21.0]
+    """
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(f"the sides have shapes {first.shape} and {second.shape}, expected equal columns")
+    rows: Matrix = (first[:, None, :] * second[None, :, :]).reshape(-1, first.shape[1])
+    return rows
+
+
+def kronecker_factors(rows: Matrix, tokens: int) -> tuple[Matrix, Matrix]:
+    """Return two matrices whose Kronecker rows are the given ones, if any two matrices have them.
+
+    Column c, as an n1 x n2 matrix, has rank one. With its largest entry at (a*, b*), its column b* and its
+    row a* over that entry are factors; an entry of their product is off by a factor within (1 +- 8 u), u the
+    unit roundoff: u for each of the three entries used and the one compared, and u for each operation.
+    Rows without this structure come out as something else, which is how one tells.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n1 n2, d)
+        Row a n2 + b belongs to the pair (a, b).
+    tokens : int
+        n1, the number of rows of the first factor.
+
+    Returns
+    -------
+    first, second : ndarray, shapes (n1, d) and (n2, d)
+        The factors.
+
+    Raises
+    ------
+    ValueError
+        If the rows cannot be arranged as n1 x n2.
+    """
+    if rows.ndim != 2 or tokens < 1 or len(rows) == 0 or len(rows) % tokens:
+        raise ValueError(f"rows have shape {rows.shape}, expected a multiple of {tokens} rows")
+    dim = rows.shape[1]
+    channels = rows.reshape(tokens, -1, dim)
+    pivots = np.abs(rows).argmax(axis=0)
+    row, column = np.divmod(pivots, channels.shape[1])
+    channel = np.arange(dim)
+    first: Matrix = channels[:, column, channel]
+    largest = rows[pivots, channel]
+    second: Matrix = channels[row, :, channel].T / np.where(largest == 0, 1, largest)
+    return first, np.ascontiguousarray(second)
+
+
+class _FirstSide:
+    """Some queries, multiplied into the first side, as rows that ask the second."""
+
+    def __init__(self, queries: Matrix, keys: Matrix, values: Matrix, rows: int) -> None:
+        self._queries, self._keys, self._values = queries, keys, values
+        self._starts = [slice(start, start + rows) for start in range(0, len(keys), rows)]
+
+    def _rows(self, part: slice) -> Matrix:
+        """Return q o k1_a for every query and every a of a part."""
+        rows: Matrix = (self._queries[:, None, :] * self._keys[part]).reshape(-1, self._keys.shape[1])
+        return rows
+
+    def maxima(self, sums: ExponentialSums) -> Matrix:
+        """Return the largest score of every query."""
+        by_part = [
+            sums.maxima(self._rows(part)).reshape(len(self._queries), -1).max(axis=1) for part in self._starts
+        ]
+        largest: Matrix = np.max(by_part, axis=0)
+        return largest
+
+    def attend(self, sums: ExponentialSums, shifts: Matrix | None, outputs: Matrix) -> None:
+        """Write the outputs of all queries, for values as they are scaled."""
+        totals = np.zeros(len(self._queries), outputs.dtype)
+        for part in self._starts:
+            rows, values = self._rows(part), self._values[part]
+            numerators = np.empty((len(rows), values.shape[1]), outputs.dtype)
+            column = np.zeros(len(rows)) if shifts is None else np.repeat(shifts, len(values))
+            totals += sums(rows, column, numerators).reshape(len(totals), -1).sum(axis=1)
+            outputs += np.einsum("qac,ac->qc", numerators.reshape(len(totals), *values.shape), values)
+        outputs /= totals[:, None]
+
+
+def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.float64]:
+    """Return for every query an upper bound on its scores' magnitude, by Cauchy-Schwarz either way."""
+    bounds: NDArray[np.float64] = np.minimum(
+        _longest_product(queries, keys1) * _longest(keys2), _longest_product(queries, keys2) * _longest(keys1)
+    )
+    return bounds
+
+
+def _longest_product(queries: Matrix, keys: Matrix) -> NDArray[np.float64]:
+    """Return max over keys k of |q o k| for every query q; entries are scaled, so that no square overflows."""
+    peaks = np.maximum(np.abs(queries).max(axis=1, keepdims=True).astype(np.float64), np.finfo(float).tiny)
+    peak = max(_peak(keys), float(np.finfo(float).tiny))
+    squares = np.square(keys / peak, dtype=np.float64).T
+    products = np.square(queries / peaks, dtype=np.float64)
+    largest = np.array([(row @ squares).max() for row in products])
+    longest: NDArray[np.float64] = np.sqrt(largest) * peaks[:, 0] * peak
+    return longest
+
+
+def _longest(keys: Matrix) -> float:
+    """Return the largest norm of a row."""
+    return math.sqrt(float(np.einsum("ij,ij->i", keys, keys, dtype=np.float64).max()))
+
+
+def _peak(array: Matrix) -> float:
+    """Return the largest magnitude of an entry."""
+    return max(float(array.max()), -float(array.min()))
+
+
+def _checked(
+    queries: object, keys1: object, values1: object, keys2: object, values2: object
+) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix]:
+    """Return the five arguments as matrices whose shapes agree."""
+    k1, v1 = token_block(keys1, values1, None, None)
+    k2, v2 = token_block(keys2, values2, k1.shape[1], v1.shape[1])
+    return matrix("queries", queries, k1.shape[1]), k1, v1, k2, v2
