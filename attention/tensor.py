@@ -285,12 +285,12 @@ def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.f
 
 def _longest_product(queries: Matrix, keys: Matrix) -> NDArray[np.float64]:
     """Return max over keys k of |q o k| for every query q; entries are scaled, so that no square overflows."""
-    peaks = np.maximum(np.abs(queries).max(axis=1, keepdims=True).astype(np.float64), np.finfo(float).tiny)
-    peak = max(_peak(keys), float(np.finfo(float).tiny))
-    squares = np.square(keys / peak, dtype=np.float64).T
-    products = np.square(queries / peaks, dtype=np.float64)
+    peaks, peak = np.abs(queries).max(axis=1).astype(np.float64), _peak(keys)
+    scales, scale = np.where(peaks == 0, 1.0, peaks), peak or 1.0
+    squares = np.square(keys.astype(np.float64) / scale).T
+    products = np.square(queries / scales[:, None])
     largest = np.array([(row @ squares).max() for row in products])
-    longest: NDArray[np.float64] = np.sqrt(largest) * peaks[:, 0] * peak
+    longest: NDArray[np.float64] = np.sqrt(largest) * peaks * peak
     return longest
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from attention.caches import resolve
 from attention.caches.base import Cache, Coins
-from reductions.encoding import Tokens
+from reductions.encoding import Stream
 
 __all__ = ["Channel", "InProcess", "ask", "write"]
 
@@ -19,32 +19,31 @@ ASK_QUERIES = 4096  # queries handed to a cache at a time
 class Channel(Protocol):
     """A way to run Alice and Bob with nothing but a payload and public coins between them."""
 
-    def send(self, cache: str, coins: Coins, tokens: Tokens) -> bytes:
+    def send(self, cache: str, coins: Coins, tokens: Stream) -> bytes:
         """Run Alice: feed the tokens to a new cache and return the bytes she sends."""
 
     def receive(
-        self, cache: str, coins: Coins, payload: bytes, token: Tokens, queries: NDArray[Any]
+        self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
     ) -> NDArray[Any]:
         """Run Bob: restore the cache, append his token and return the answers, shape (m, d_v)."""
 
 
-def write(cache: Cache, tokens: Tokens) -> bytes:
+def write(cache: Cache, tokens: Stream) -> bytes:
     """Feed a stream to a cache and return exactly the bytes it hands over.
 
     A subclass of bytes could lie about its own length; what is counted and sent is its plain buffer.
     """
     for start in range(0, len(tokens), APPEND_TOKENS):
-        stop = start + APPEND_TOKENS
-        cache.append(tokens.keys[start:stop], tokens.values[start:stop])
+        cache.append(*(array[start : start + APPEND_TOKENS] for array in tokens.arrays))
     payload = cache.to_bytes()
     if not isinstance(payload, bytes):
         raise ValueError(f"to_bytes must return bytes; got {type(payload).__name__}")
     return memoryview(payload).tobytes()
 
 
-def ask(cache: Cache, token: Tokens, queries: NDArray[Any], value_dim: int) -> NDArray[Any]:
-    """Append the reader's token to a cache and return its checked answers, shape (m, d_v)."""
-    cache.append(token.keys, token.values)
+def ask(cache: Cache, token: Stream, queries: NDArray[Any], value_dim: int) -> NDArray[Any]:
+    """Append the reader's tokens to a cache and return its checked answers, shape (m, d_v)."""
+    cache.append(*token.arrays)
     outputs = np.empty((len(queries), value_dim), queries.dtype)
     for start in range(0, len(queries), ASK_QUERIES):
         block = queries[start : start + ASK_QUERIES]
@@ -61,13 +60,13 @@ def ask(cache: Cache, token: Tokens, queries: NDArray[Any], value_dim: int) -> N
 class InProcess:
     """Alice and Bob in this process: fast, for caches that are trusted to keep no state outside."""
 
-    def send(self, cache: str, coins: Coins, tokens: Tokens) -> bytes:
+    def send(self, cache: str, coins: Coins, tokens: Stream) -> bytes:
         """Run Alice's half; see `Channel`."""
-        return write(resolve(cache).make(tokens.keys.shape[1], tokens.values.shape[1], coins), tokens)
+        return write(resolve(cache).make(tokens.dim, tokens.value_dim, coins), tokens)
 
     def receive(
-        self, cache: str, coins: Coins, payload: bytes, token: Tokens, queries: NDArray[Any]
+        self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
     ) -> NDArray[Any]:
         """Run Bob's half; see `Channel`."""
-        dim, value_dim = token.keys.shape[1], token.values.shape[1]
-        return ask(resolve(cache).restore(payload, dim, value_dim, coins), token, queries, value_dim)
+        restored = resolve(cache).restore(payload, token.dim, token.value_dim, coins)
+        return ask(restored, token, queries, token.value_dim)

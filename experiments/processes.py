@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from attention.caches import resolve
 from attention.caches.base import Coins
 from experiments.parties import ask, write
-from reductions.encoding import Tokens
+from reductions.encoding import Stream, stream_of
 
 __all__ = ["CacheFailedError", "FreshProcesses"]
 
@@ -37,28 +37,35 @@ class CacheFailedError(ValueError):
 class FreshProcesses:
     """Run Alice and Bob each in a fresh interpreter; see `experiments.parties.Channel`."""
 
-    def send(self, cache: str, coins: Coins, tokens: Tokens) -> bytes:
+    def send(self, cache: str, coins: Coins, tokens: Stream) -> bytes:
         """Run Alice's process and return the bytes she left."""
-        arrays = {"keys": tokens.keys, "values": tokens.values}
-        return _run("alice", cache, coins, arrays)
+        return _run("alice", cache, coins, tokens)
 
     def receive(
-        self, cache: str, coins: Coins, payload: bytes, token: Tokens, queries: NDArray[Any]
+        self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
     ) -> NDArray[Any]:
         """Run Bob's process and return his answers."""
-        arrays = {"keys": token.keys, "values": token.values, "queries": queries}
-        outputs = _run("bob", cache, coins, arrays, payload)
-        return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.values.shape[1])
+        outputs = _run("bob", cache, coins, token, payload, queries)
+        return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.value_dim)
 
 
-def _run(role: str, cache: str, coins: Coins, arrays: dict[str, Any], payload: bytes = b"") -> bytes:
+def _run(
+    role: str,
+    cache: str,
+    coins: Coins,
+    stream: Stream,
+    payload: bytes = b"",
+    queries: NDArray[Any] | None = None,
+) -> bytes:
     """Run one party in a fresh interpreter and a folder of its own; return the bytes it left."""
     with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
-        for name, array in {**arrays, **({} if coins.keys is None else {"coins": coins.keys})}.items():
-            np.save(path / f"{name}.npy", array, allow_pickle=False)
+        for name, array in {**stream.named, "queries": queries, "coins": coins.keys}.items():
+            if array is not None:
+                np.save(path / f"{name}.npy", array, allow_pickle=False)
         (path / "payload").write_bytes(payload)
-        (path / "request.json").write_text(json.dumps({"cache": cache, "seed": coins.seed}))
+        request = {"cache": cache, "seed": coins.seed, "stream": list(stream.named)}
+        (path / "request.json").write_text(json.dumps(request))
         # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
         party = subprocess.Popen(
             [sys.executable, "-P", "-m", "experiments.processes", role, folder],
@@ -97,15 +104,15 @@ def _kill_group(party: "subprocess.Popen[bytes]") -> None:
 def _party(role: str, path: Path) -> bytes:
     """Do Alice's or Bob's half with what lies in the folder and return the reply."""
     request = json.loads((path / "request.json").read_text())
-    keys, values = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("keys", "values"))
+    stream = stream_of({name: np.load(path / f"{name}.npy", mmap_mode="r") for name in request["stream"]})
     public = path / "coins.npy"
     coins = Coins(request["seed"], np.load(public, mmap_mode="r") if public.exists() else None)
     spec = resolve(request["cache"])
     if role == "alice":
-        return write(spec.make(keys.shape[1], values.shape[1], coins), Tokens(keys, values))
+        return write(spec.make(stream.dim, stream.value_dim, coins), stream)
     queries = np.load(path / "queries.npy")
-    cache = spec.restore((path / "payload").read_bytes(), keys.shape[1], values.shape[1], coins)
-    return ask(cache, Tokens(keys, values), queries, values.shape[1]).tobytes()
+    cache = spec.restore((path / "payload").read_bytes(), stream.dim, stream.value_dim, coins)
+    return ask(cache, stream, queries, stream.value_dim).tobytes()
 
 
 def _main(role: str, folder: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -13,8 +14,55 @@ from reductions.problems import Index, Symbols
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
+class Stream:
+    """Consecutive tokens as equally long arrays, in the order in which a cache is given them.
+
+    Fields alternate between keys (n, d) and values (n, d_v).
+
+    Raises
+    ------
+    ValueError
+        If an array is no matrix, or their numbers of rows, or of columns of keys or of values, differ.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        arrays = self.arrays
+        if any(array.ndim != 2 for array in arrays) or len({len(array) for array in arrays}) > 1:
+            shapes = " and ".join(str(array.shape) for array in arrays)
+            names = " and ".join(self.named)
+            raise ValueError(f"{names} must be matrices with one row per token, got shapes {shapes}")
+        if any(a.shape[1] != b.shape[1] for a, b in zip(arrays, arrays[2:], strict=False)):
+            shapes = " and ".join(str(array.shape) for array in arrays)
+            raise ValueError(f"both sides of a stream must have the same columns, got shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def named(self) -> dict[str, Floats]:
+        """The arrays by their names, in order."""
+        return {name: getattr(self, name) for name in type(self).__slots__}
+
+    @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """The arrays, in order."""
+        return tuple(self.named.values())
+
+    @property
+    def dim(self) -> int:
+        """Key dimension d."""
+        return int(self.arrays[0].shape[1])
+
+    @property
+    def value_dim(self) -> int:
+        """Value dimension d_v."""
+        return int(self.arrays[1].shape[1])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Tokens:
+class Tokens(Stream):
     """Keys and values of consecutive tokens.
 
     Parameters
@@ -23,25 +71,52 @@ class Tokens:
         One key per token.
     values : ndarray, shape (n, d_v)
         One value per token.
-
-    Raises
-    ------
-    ValueError
-        If the two arrays are not matrices with the same number of rows.
     """
 
     keys: Floats
     values: Floats
 
-    def __post_init__(self) -> None:
-        if self.keys.ndim != 2 or self.values.ndim != 2 or len(self.keys) != len(self.values):
-            raise ValueError(
-                "keys and values must be matrices with one row per token, "
-                f"got shapes {self.keys.shape} and {self.values.shape}"
-            )
 
-    def __len__(self) -> int:
-        return len(self.keys)
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorTokens(Stream):
+    """Keys and values of consecutive tokens on both sides of tensor attention (theory 7).
+
+    Parameters
+    ----------
+    keys1, keys2 : ndarray, shape (n, d)
+        One key per token and side.
+    values1, values2 : ndarray, shape (n, d_v)
+        One value per token and side.
+    """
+
+    keys1: Floats
+    values1: Floats
+    keys2: Floats
+    values2: Floats
+
+
+def stream_of(named: Mapping[str, Floats]) -> Stream:
+    """Return the stream whose arrays have these names.
+
+    Parameters
+    ----------
+    named : mapping of str to ndarray
+        What `Stream.named` returned.
+
+    Returns
+    -------
+    Stream
+        The stream.
+
+    Raises
+    ------
+    ValueError
+        If no stream has arrays of these names.
+    """
+    for kind in (Tokens, TensorTokens):
+        if set(kind.__slots__) == set(named):
+            return kind(**named)
+    raise ValueError(f"no stream consists of {', '.join(named)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +177,12 @@ class Encoding(Protocol):
 
     @property
     def public_keys(self) -> Floats | None:
-        """The n keys, shape (n, d), when they are public coins and x lives in the values; else None."""
+        """The n keys, shape (n, d), when they are public coins and x lives in the values; else None.
 
-    def encode(self, x: Symbols) -> Tokens:
+        The keys of two sides stand side by side, shape (n, 2 d).
+        """
+
+    def encode(self, x: Symbols) -> Stream:
         """Return Alice's n tokens.
 
         Parameters
@@ -114,17 +192,17 @@ class Encoding(Protocol):
 
         Returns
         -------
-        Tokens
+        Stream
             n tokens, in the order of the stream.
         """
 
-    def reader_token(self) -> Tokens:
-        """Return Bob's one token, which does not depend on x.
+    def reader_token(self) -> Stream:
+        """Return Bob's token, which does not depend on x, or his tokens where they come many at a time.
 
         Returns
         -------
-        Tokens
-            One token.
+        Stream
+            At least one token.
         """
 
     def queries(self, indices: Symbols) -> Floats:

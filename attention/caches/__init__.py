@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
 from attention.caches.packed import BitPack
 from attention.caches.quantized import Uniform, UniformValues
+from attention.caches.sides import two_sides
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
 
@@ -138,7 +140,8 @@ def resolve(spec: str) -> CacheSpec:
     ----------
     spec : str
         ``name``, ``name:key=value,...``, ``package.module:factory`` or
-        ``package.module:factory:key=value,...``.
+        ``package.module:factory:key=value,...``; two of them joined by ``+`` are the sides of a cache of
+        tensor attention.
 
     Returns
     -------
@@ -156,6 +159,11 @@ def resolve(spec: str) -> CacheSpec:
     >>> resolve("dense:dtype=float32").parameters["dtype"]
     'float32'
     """
+    first, *others = re.split(r"\+(?=[A-Za-z_])", spec)  # a plus before a digit is part of a number
+    if others:
+        if len(others) > 1:
+            raise ValueError(f"{spec!r} joins {1 + len(others)} caches, but tensor attention has two sides")
+        return CacheSpec(spec, two_sides(resolve(first), resolve(others[0])))
     head, _, rest = spec.partition(":")
     if head in CACHES:
         factory, assignments = CACHES[head].factory, rest

@@ -14,7 +14,7 @@ from attention.caches.wire import Field, Scalar, WireError
 from attention.checks import Matrix, integer, matrix, token_block
 from attention.softmax import softmax_attention
 
-__all__ = ["Cache", "Coins", "Rows", "StreamCache"]
+__all__ = ["Cache", "Coins", "Rows", "StreamCache", "WireCache"]
 
 _LARGEST_DIM = 1 << 20
 
@@ -28,7 +28,8 @@ class Coins:
     seed : int
         For the cache's own draws, at least 0.
     keys : ndarray, shape (n, d), optional
-        The keys of the first n tokens, where they are public and the bits live in the values.
+        The keys of the first n tokens, where they are public and the bits live in the values; those of the
+        two sides of tensor attention stand side by side, shape (n, 2 d).
     """
 
     seed: int
@@ -39,8 +40,11 @@ class Coins:
 class Cache(Protocol):
     """A streaming algorithm that reads tokens and must then answer any attention query."""
 
-    def append(self, keys: Matrix, values: Matrix) -> None:
-        """Read tokens: keys (b, d) and values (b, d_v), in blocks of any size, in the stream's order."""
+    def append(self, *arrays: Any, **named: Any) -> None:
+        """Read tokens: keys (b, d) and values (b, d_v), in blocks of any size, in the stream's order.
+
+        A cache of tensor attention reads keys and values of its first side, then those of its second.
+        """
 
     def attend(self, queries: Matrix) -> Matrix:
         """Return outputs (m, d_v) for queries (m, d); must not change the state."""
@@ -53,13 +57,11 @@ class Cache(Protocol):
         """Return the cache whose state this is."""
 
 
-class StreamCache(ABC):
-    """The frame of our caches: checks arguments, answers by softmax attention, reads and writes payloads.
+class WireCache(ABC):
+    """The frame of all our caches: reads and writes payloads.
 
-    A family gives its state and its rule, in five methods: `_append` reads checked tokens, `_tokens`
-    returns the tokens that stand for the stream, `_state` and `_layout` say what is on the wire, `_restore`
-    takes it back. Parameters are the keyword-only arguments of ``__init__``, each kept as an attribute of
-    the same name.
+    A family gives three methods: `_state` and `_layout` say what is on the wire, `_restore` takes it back.
+    Parameters are the keyword-only arguments of ``__init__``, each kept as an attribute of the same name.
 
     Parameters
     ----------
@@ -77,47 +79,6 @@ class StreamCache(ABC):
         self.dim = integer("dim", dim, 1, _LARGEST_DIM)
         self.value_dim = integer("value_dim", value_dim, 1, _LARGEST_DIM)
         self.coins = coins
-
-    def append(self, keys: object, values: object) -> None:
-        """Read the next tokens of the stream.
-
-        Parameters
-        ----------
-        keys : array_like, shape (b, dim)
-            Keys of b >= 1 tokens.
-        values : array_like, shape (b, value_dim)
-            Their values.
-
-        Raises
-        ------
-        ValueError
-            If a shape is wrong, an entry is not finite, or the cache cannot hold it; its state stays.
-        """
-        self._append(*token_block(keys, values, self.dim, self.value_dim))
-
-    def attend(self, queries: object) -> Matrix:
-        """Answer queries; the state stays as it is.
-
-        Parameters
-        ----------
-        queries : array_like, shape (m, dim)
-            Queries; m >= 1.
-
-        Returns
-        -------
-        ndarray, shape (m, value_dim)
-            Softmax attention over the tokens that stand for the stream.
-
-        Raises
-        ------
-        ValueError
-            If the shape is wrong, an entry is not finite, or no token was read yet.
-        """
-        checked = matrix("queries", queries, self.dim)
-        keys, values = self._tokens()
-        if not len(keys):
-            raise ValueError("the cache is empty: append tokens before attending")
-        return softmax_attention(checked.astype(keys.dtype, copy=False), keys, values)
 
     def to_bytes(self) -> bytes:
         """Return the payload that carries the whole state.
@@ -143,7 +104,7 @@ class StreamCache(ABC):
 
         Returns
         -------
-        StreamCache
+        WireCache
             A cache that answers and goes on exactly as the writer's would.
 
         Raises
@@ -194,14 +155,6 @@ class StreamCache(ABC):
         return (self.dim, self.value_dim, *counts)
 
     @abstractmethod
-    def _append(self, keys: Matrix, values: Matrix) -> None:
-        """Read checked tokens; on ValueError the state is unchanged."""
-
-    @abstractmethod
-    def _tokens(self) -> tuple[Matrix, Matrix]:
-        """Return keys and values of one dtype that stand for the stream."""
-
-    @abstractmethod
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         """Return the counts named in `count_names` and the arrays of the state."""
 
@@ -212,6 +165,76 @@ class StreamCache(ABC):
     @abstractmethod
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:
         """Take over a state that fits the layout; WireError if its parts contradict each other."""
+
+
+class StreamCache(WireCache):
+    """The frame of caches of ordinary attention: checks arguments, answers by softmax attention.
+
+    A family gives its state and its rule, in five methods: `_append` reads checked tokens, `_tokens`
+    returns the tokens that stand for the stream, `_state`, `_layout` and `_restore` are those of
+    `WireCache`.
+    """
+
+    sides: ClassVar[int] = 1
+
+    def append(self, keys: object, values: object) -> None:
+        """Read the next tokens of the stream.
+
+        Parameters
+        ----------
+        keys : array_like, shape (b, dim)
+            Keys of b >= 1 tokens.
+        values : array_like, shape (b, value_dim)
+            Their values.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, an entry is not finite, or the cache cannot hold it; its state stays.
+        """
+        self._append(*token_block(keys, values, self.dim, self.value_dim))
+
+    def attend(self, queries: object) -> Matrix:
+        """Answer queries; the state stays as it is.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, dim)
+            Queries; m >= 1.
+
+        Returns
+        -------
+        ndarray, shape (m, value_dim)
+            Softmax attention over the tokens that stand for the stream.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, an entry is not finite, or no token was read yet.
+        """
+        checked = matrix("queries", queries, self.dim)
+        keys, values = self._tokens()
+        if not len(keys):
+            raise ValueError("the cache is empty: append tokens before attending")
+        return softmax_attention(checked.astype(keys.dtype, copy=False), keys, values)
+
+    def stand_ins(self) -> tuple[Matrix, Matrix]:
+        """Return the tokens that stand for the stream, as one side of tensor attention takes them.
+
+        Returns
+        -------
+        keys, values : ndarray, shapes (k, dim) and (k, value_dim)
+            Of one dtype.
+        """
+        return self._tokens()
+
+    @abstractmethod
+    def _append(self, keys: Matrix, values: Matrix) -> None:
+        """Read checked tokens; on ValueError the state is unchanged."""
+
+    @abstractmethod
+    def _tokens(self) -> tuple[Matrix, Matrix]:
+        """Return keys and values of one dtype that stand for the stream."""
 
 
 class Rows:

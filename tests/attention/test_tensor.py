@@ -156,6 +156,18 @@ def test_largest_numbers_do_not_overflow(dtype, largest):
     assert both[:, 0].tolist() == pytest.approx([squared, -squared])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_zero_keys_and_queries_give_the_product_of_the_means(dtype):
+    rng = np.random.default_rng(0)
+    v1, v2 = rng.normal(size=(4, 2)).astype(dtype), rng.normal(size=(3, 2)).astype(dtype)
+    expected = v1.mean(axis=0) * v2.mean(axis=0)
+    for one, other in ((0, 1), (1, 0), (0, 0)):
+        keys1, keys2 = np.full((4, 5), one, dtype), np.full((3, 5), other, dtype)
+        for query in (0, 1):
+            outputs = tensor_attention(np.full((1, 5), query, dtype), keys1, v1, keys2, v2)
+            assert np.abs(outputs - expected).max() < 32 * np.finfo(dtype).eps
+
+
 def test_memory_is_linear_in_tokens():
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=(4096, 16)).astype(np.float32) / 4 for _ in range(4)]

@@ -142,7 +142,7 @@ def test_a_party_is_given_the_coins_but_not_the_secret(folder):
     alice = ["coins.npy", "keys.npy", "payload", "request.json", "values.npy"]
     bob = sorted([*alice, "queries.npy"])
     assert sorted(names for names, _, _ in seen) == sorted([alice, bob])
-    assert all(request == ["cache", "seed"] and keys for _, request, keys in seen)
+    assert all(request == ["cache", "seed", "stream"] and keys for _, request, keys in seen)
 
 
 def test_nothing_is_left_on_disk(folder, monkeypatch):

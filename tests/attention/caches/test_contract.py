@@ -39,53 +39,73 @@ REPRESENTATIVES = {
     "h2o": ["h2o:kept_tokens=1", "h2o:kept_tokens=7,query_factor=2"],
     "snapkv": ["snapkv:kept_tokens=7,window_tokens=3", "snapkv:kept_tokens=2,window_tokens=1,pool_tokens=4"],
 }
-SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])]
+SIDES = [
+    "dense+dense:dtype=float64",
+    "window:kept_tokens=7+uniform:bits=3,group_size=4",
+    "golay+random:kept_tokens=5",
+]
+SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])] + SIDES
 COMPRESS_WHEN_SENT = {"snapkv"}  # their stream has two parts: before it crosses the wire, and after
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens with binary values, most of them with public keys, and queries."""
+    """Tokens with binary values, most of them with public keys, on one or two sides, and queries."""
 
-    keys: np.ndarray
-    values: np.ndarray
+    arrays: tuple  # keys and values, of one side or of both
     queries: np.ndarray
     coins: Coins
 
+    def __len__(self):
+        return len(self.arrays[0])
+
     @property
     def shape(self):
-        return self.keys.shape[1], self.values.shape[1], self.coins
+        return self.arrays[0].shape[1], self.arrays[1].shape[1], self.coins
+
+    def block(self, *where):
+        """Return some of the tokens."""
+        return [array[slice(*where)] for array in self.arrays]
 
     def blocks(self, cuts):
         """Return the tokens in blocks that end at the cuts."""
-        ends = sorted({cut for cut in cuts if 0 < cut < len(self.keys)} | {len(self.keys)})
-        return [(self.keys[a:b], self.values[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        ends = sorted({cut for cut in cuts if 0 < cut < len(self)} | {len(self)})
+        return [self.block(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def stream(seed, tokens=20, dim=6, value_dim=3):
+def sides(spec):
+    """Return how many sides the stream of a cache has."""
+    return resolve(spec).factory.sides
+
+
+def stream(seed, tokens=20, dim=6, value_dim=3, sides=1):
     rng = np.random.default_rng(seed)
-    keys = rng.normal(size=(tokens, dim))
-    keys[rng.random(tokens) < 0.1] = 0
-    public = keys[: max(1, tokens - int(rng.integers(4)))].copy()
-    keys[rng.random(tokens) < 0.1] += 1  # these and the last ones have keys that are not public
-    values = rng.integers(0, 2, (tokens, value_dim)).astype(float)
-    return Stream(keys, values, 3 * rng.normal(size=(5, dim)), Coins(seed, public))
+    arrays, shared = [], []
+    known = max(1, tokens - int(rng.integers(4)))
+    for _ in range(sides):
+        keys = rng.normal(size=(tokens, dim))
+        keys[rng.random(tokens) < 0.1] = 0
+        shared.append(keys[:known].copy())
+        keys[rng.random(tokens) < 0.1] += 1  # these and the last ones have keys that are not public
+        arrays += [keys, rng.integers(0, 2, (tokens, value_dim)).astype(float)]
+    return Stream(tuple(arrays), 3 * rng.normal(size=(5, dim)), Coins(seed, np.hstack(shared)))
 
 
-streams = st.builds(
-    stream,
-    st.integers(0, 2**32),
-    tokens=st.integers(1, 40),
-    dim=st.integers(1, 6),
-    value_dim=st.integers(1, 4),
+sizes = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32),
+        "tokens": st.integers(1, 40),
+        "dim": st.integers(1, 6),
+        "value_dim": st.integers(1, 4),
+    }
 )
 cuts = st.lists(st.integers(1, 39), max_size=5)
 
 
 def filled(make, stream, cuts=()):
     cache = make(*stream.shape)
-    for keys, values in stream.blocks(cuts):
-        cache.append(keys, values)
+    for block in stream.blocks(cuts):
+        cache.append(*block)
     return cache
 
 
@@ -102,7 +122,7 @@ def round_trip_preserves_answers_and_bytes(make, stream):
 
 def any_blocks_give_the_same_state(make, stream):
     whole = filled(make, stream)
-    for cuts in ([1], [5, 6], range(len(stream.keys))):
+    for cuts in ([1], [5, 6], range(len(stream))):
         assert filled(make, stream, cuts).to_bytes() == whole.to_bytes()
 
 
@@ -121,10 +141,10 @@ def a_restored_cache_goes_on_like_the_original(make, stream):
     cache = filled(make, stream)
     if cache.to_bytes() and getattr(cache, "name", None) in COMPRESS_WHEN_SENT:
         cache = restored(cache, stream)
-    for key, value in zip(stream.keys[::-1], stream.values[::-1], strict=True):
+    for place in range(len(stream))[::-1]:
         again = restored(cache, stream)
         for one in (cache, again):
-            one.append(key[None], value[None])
+            one.append(*stream.block(place, place + 1))
         assert again.to_bytes() == cache.to_bytes()
         assert np.array_equal(again.attend(stream.queries), cache.attend(stream.queries))
 
@@ -135,29 +155,25 @@ def a_payload_is_the_whole_state(make, stream):
     other = make(
         *stream.shape
     )  # another cache of the same kind, and more of the same stream, must not matter
-    other.append(stream.keys[::-1], 1 - stream.values)
+    keys, values = stream.arrays[::2], stream.arrays[1::2]
+    other.append(*(a for k, v in zip(keys, values, strict=True) for a in (k[::-1], 1 - v)))
     other.to_bytes()
-    cache.append(stream.keys[:1], stream.values[:1])
+    cache.append(*stream.block(1))
     assert np.array_equal(restored(cache, stream, payload).attend(stream.queries), outputs)
 
 
 def wrong_arguments_are_rejected(make, stream):
     cache = filled(make, stream)
     payload = cache.to_bytes()
-    keys, values = stream.keys[:2], stream.values[:2]
-    wrong = [
-        (keys[:, 1:], values),
-        (keys, values[:, 1:]),
-        (keys[0], values[0]),
-        (keys[:0], values[:0]),
-        (keys[:1], values.repeat(2, axis=0)),
-        (keys * np.nan, values),
-        (keys, np.full_like(values, np.nan)),
-        (keys, np.full_like(values, np.inf)),
-        (np.full_like(keys, -np.inf), values),
-        (keys.astype(complex), values),
-    ]
-    attempts = [(cache.append, pair) for pair in wrong]
+    block = stream.block(2)
+    wrong = [[array[:0] for array in block], [array[0] for array in block]]
+    for place, array in enumerate(block):
+        beyond = array * np.nan, np.full_like(array, np.inf), np.full_like(array, -np.inf)
+        shapes = array[:, 1:], array[:1], array.repeat(2, axis=0)
+        for other in (*beyond, *shapes, array.astype(complex)):
+            wrong.append([*block[:place], other, *block[place + 1 :]])
+    attempts = [(cache.append, arrays) for arrays in wrong]
+    keys = block[0]
     attempts += [(cache.attend, (queries,)) for queries in (keys[:, 1:], keys[:0], keys[0], keys * np.nan)]
     attempts.append((make(*stream.shape).attend, (stream.queries,)))
     for method, arguments in attempts:
@@ -202,7 +218,7 @@ def accepts_only_states(cache, stream, payload):
     dim, value_dim = again.dim, again.value_dim
     if max(dim, value_dim) > 1000:  # an empty cache may have any dimension
         return
-    again.append(np.zeros((1, dim)), np.zeros((1, value_dim)))
+    again.append(*[np.zeros((1, dim)), np.zeros((1, value_dim))] * again.sides)
     outputs = again.attend(np.ones((2, dim)))
     assert outputs.shape == (2, value_dim)
     assert np.isfinite(outputs).all()
@@ -245,19 +261,20 @@ def test_every_cache_is_represented():
 def test_law(spec, law):
     make = resolve(spec).make
     for seed in range(2):
-        law(make, stream(seed))
-        law(make, stream(seed, tokens=65, dim=17, value_dim=9))
+        law(make, stream(seed, sides=sides(spec)))
+        law(make, stream(seed, tokens=65, dim=17, value_dim=9, sides=sides(spec)))
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@given(streams, cuts)
+@given(sizes, cuts)
 @settings(max_examples=25, deadline=None)
-def test_any_stream_in_any_blocks(spec, stream, cuts):
+def test_any_stream_in_any_blocks(spec, sizes, cuts):
     make = resolve(spec).make
-    cache = filled(make, stream, cuts)
-    assert cache.to_bytes() == filled(make, stream).to_bytes()
-    round_trip_preserves_answers_and_bytes(make, stream)
-    a_restored_cache_goes_on_like_the_original(make, stream)
+    stream_ = stream(**sizes, sides=sides(spec))
+    cache = filled(make, stream_, cuts)
+    assert cache.to_bytes() == filled(make, stream_).to_bytes()
+    round_trip_preserves_answers_and_bytes(make, stream_)
+    a_restored_cache_goes_on_like_the_original(make, stream_)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -265,10 +282,11 @@ def test_any_stream_in_any_blocks(spec, stream, cuts):
 @settings(max_examples=60, deadline=None)
 def test_fuzzed_payloads(spec, data):
     """Flips, truncations and splices, as they come and with the checksum put right."""
-    stream_ = stream(data.draw(st.integers(0, 3)), tokens=12)
+    stream_ = stream(data.draw(st.integers(0, 3)), tokens=12, sides=sides(spec))
     cache = filled(resolve(spec).make, stream_)
     payload = cache.to_bytes()
-    other = filled(resolve(data.draw(st.sampled_from(SPECS))).make, stream(5, tokens=9)).to_bytes()
+    another = data.draw(st.sampled_from(SPECS))
+    other = filled(resolve(another).make, stream(5, tokens=9, sides=sides(another))).to_bytes()
     places = st.integers(0, len(payload) - 1)
     fuzzed = bytearray(payload)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -303,7 +321,7 @@ scalars = st.one_of(
 @settings(max_examples=60, deadline=None)
 def test_edited_headers(spec, data):
     """Another entry anywhere in the header, with a right checksum and length."""
-    stream_ = stream(2, tokens=12)
+    stream_ = stream(2, tokens=12, sides=sides(spec))
     cache = filled(resolve(spec).make, stream_)
     payload = cache.to_bytes()
     header = json.loads(payload[7 : 7 + struct.unpack_from("<H", payload, 5)[0]])
@@ -319,7 +337,7 @@ def test_edited_headers(spec, data):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_sizes_that_lie_cost_no_memory(spec):
-    stream_ = stream(1)
+    stream_ = stream(1, sides=sides(spec))
     cache = filled(resolve(spec).make, stream_)
     payload = cache.to_bytes()
     header = json.loads(payload[7 : 7 + struct.unpack_from("<H", payload, 5)[0]])
@@ -337,7 +355,8 @@ def test_sizes_that_lie_cost_no_memory(spec):
 
 def test_payloads_of_other_caches_are_rejected():
     stream_ = stream(0)
-    caches = [filled(resolve(specs[-1]).make, stream_) for specs in REPRESENTATIVES.values()]
+    last = [*(specs[-1] for specs in REPRESENTATIVES.values()), SIDES[0]]
+    caches = [filled(resolve(spec).make, stream(0, sides=sides(spec))) for spec in last]
     for writer in caches:
         for reader in caches:
             if type(reader) is not type(writer):
@@ -347,32 +366,37 @@ def test_payloads_of_other_caches_are_rejected():
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_little_is_spent_beyond_the_arrays(spec):
-    cache = resolve(spec).make(64, 64, Coins(0, np.ones((1, 64))))
-    assert len(cache.to_bytes()) < 100
+    cache = resolve(spec).make(64, 64, Coins(0, np.ones((1, 64 * sides(spec)))))
+    payloads = 1 if sides(spec) == 1 or spec not in SIDES else 3  # their own and one a side
+    assert len(cache.to_bytes()) < 100 * payloads
 
 
 def test_payloads_speak_for_themselves_in_a_fresh_process():
     """Another interpreter, given specs, payloads, coins and queries, finds the same answers."""
-    stream_ = stream(4, tokens=30)
-    caches = [filled(resolve(spec).make, stream_) for spec in SPECS]
+    streams = [stream(4, tokens=30, sides=sides(spec)) for spec in SPECS]
+    caches = [filled(resolve(spec).make, one) for spec, one in zip(SPECS, streams, strict=True)]
     script = (
         "import json, sys\n"
         "import numpy as np\n"
         "from attention.caches import Coins, resolve\n"
         "told = json.load(sys.stdin)\n"
-        "coins = Coins(told['seed'], np.array(told['public']))\n"
-        "queries = np.array(told['queries'])\n"
-        "answers = [resolve(spec).restore(bytes.fromhex(payload), *told['dims'], coins).attend(queries).tolist()\n"
-        "           for spec, payload in told['sent']]\n"
+        "answers = [\n"
+        "    resolve(one['spec']).restore(bytes.fromhex(one['payload']), *one['dims'],\n"
+        "                                 Coins(one['seed'], np.array(one['public'])))\n"
+        "    .attend(np.array(one['queries'])).tolist() for one in told]\n"
         "json.dump(answers, sys.stdout)\n"
     )
-    told = {
-        "seed": stream_.coins.seed,
-        "public": stream_.coins.keys.tolist(),
-        "queries": stream_.queries.tolist(),
-        "dims": stream_.shape[:2],
-        "sent": [(spec, cache.to_bytes().hex()) for spec, cache in zip(SPECS, caches, strict=True)],
-    }
+    told = [
+        {
+            "spec": spec,
+            "payload": cache.to_bytes().hex(),
+            "seed": one.coins.seed,
+            "public": one.coins.keys.tolist(),
+            "queries": one.queries.tolist(),
+            "dims": one.shape[:2],
+        }
+        for spec, cache, one in zip(SPECS, caches, streams, strict=True)
+    ]
     run = subprocess.run(
         [sys.executable, "-c", script],
         input=json.dumps(told),
@@ -381,8 +405,8 @@ def test_payloads_speak_for_themselves_in_a_fresh_process():
         check=True,
         timeout=60,
     )
-    for cache, answer in zip(caches, json.loads(run.stdout), strict=True):
-        assert np.array_equal(cache.attend(stream_.queries), answer)
+    for cache, one, answer in zip(caches, streams, json.loads(run.stdout), strict=True):
+        assert np.array_equal(cache.attend(one.queries), answer)
 
 
 # Caches that break a law each, and nothing else that matters to it.
