@@ -39,8 +39,12 @@ class Cheat:
 
     def attend(self, queries: NDArray[Any]) -> NDArray[Any]:
         """Return attention over what was found, shape (m, d_v)."""
-        keys, values = np.ascontiguousarray(self.rows[:, : self.dim]), self.rows[:, self.dim :]
-        return softmax_attention(np.asarray(queries, np.float32), keys, np.ascontiguousarray(values))
+        return softmax_attention(np.asarray(queries, np.float32), *self.stand_ins())
+
+    def stand_ins(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the tokens as one side of tensor attention takes them."""
+        keys, values = self.rows[:, : self.dim], self.rows[:, self.dim :]
+        return np.ascontiguousarray(keys), np.ascontiguousarray(values)
 
     def to_bytes(self) -> bytes:
         """Hide the state and return the payload: its shape, and whatever the trick needs."""
