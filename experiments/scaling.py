@@ -1,6 +1,5 @@
 """How bits grow with a size: the fitted exponent, and where it must lie."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,9 +71,8 @@ def exponent_interval(
 
 def _weights(sizes: Sequence[float]) -> NDArray[np.float64]:
     """Return what each logarithm counts in the slope."""
-    logs = np.array([math.log(size) for size in sizes])
-    centred: NDArray[np.float64] = logs - logs.mean()
-    spread = float(centred @ centred)
-    if len(logs) < 2 or spread == 0:
+    if len(set(sizes)) < 2:
         raise ValueError(f"an exponent needs at least two different sizes, got {list(sizes)}")
-    return centred / spread
+    logs = np.log(sizes)
+    centred: NDArray[np.float64] = logs - logs.mean()
+    return centred / (centred @ centred)
