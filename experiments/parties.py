@@ -42,8 +42,9 @@ def write(cache: Cache, tokens: Stream) -> bytes:
 
 
 def ask(cache: Cache, token: Stream, queries: NDArray[Any], value_dim: int) -> NDArray[Any]:
-    """Append the reader's tokens to a cache and return its checked answers, shape (m, d_v)."""
-    cache.append(*token.arrays)
+    """Append the reader's tokens, if any, to a cache and return its checked answers, shape (m, d_v)."""
+    if len(token):
+        cache.append(*token.arrays)
     outputs = np.empty((len(queries), value_dim), queries.dtype)
     for start in range(0, len(queries), ASK_QUERIES):
         block = queries[start : start + ASK_QUERIES]

@@ -202,7 +202,7 @@ class Encoding(Protocol):
         Returns
         -------
         Stream
-            At least one token.
+            His tokens; there may be none.
         """
 
     def queries(self, indices: Symbols) -> Floats:

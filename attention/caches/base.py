@@ -154,6 +154,11 @@ class WireCache(ABC):
         """Return all counts of the header: the dimensions come first."""
         return (self.dim, self.value_dim, *counts)
 
+    def _demand(self, tokens: int) -> None:
+        """Raise ValueError if there are no tokens to attend to."""
+        if not tokens:
+            raise ValueError("the cache is empty: append tokens before attending")
+
     @abstractmethod
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         """Return the counts named in `count_names` and the arrays of the state."""
@@ -172,7 +177,8 @@ class StreamCache(WireCache):
 
     A family gives its state and its rule, in five methods: `_append` reads checked tokens, `_tokens`
     returns the tokens that stand for the stream, `_state`, `_layout` and `_restore` are those of
-    `WireCache`.
+    `WireCache`. One that answers in another way than by softmax attention over some tokens gives `_answer`
+    instead of `_tokens`.
     """
 
     sides: ClassVar[int] = 1
@@ -205,18 +211,14 @@ class StreamCache(WireCache):
         Returns
         -------
         ndarray, shape (m, value_dim)
-            Softmax attention over the tokens that stand for the stream.
+            Attention over the stream, as far as the cache knows it.
 
         Raises
         ------
         ValueError
             If the shape is wrong, an entry is not finite, or no token was read yet.
         """
-        checked = matrix("queries", queries, self.dim)
-        keys, values = self._tokens()
-        if not len(keys):
-            raise ValueError("the cache is empty: append tokens before attending")
-        return softmax_attention(checked.astype(keys.dtype, copy=False), keys, values)
+        return self._answer(matrix("queries", queries, self.dim))
 
     def stand_ins(self) -> tuple[Matrix, Matrix]:
         """Return the tokens that stand for the stream, as one side of tensor attention takes them.
@@ -225,6 +227,11 @@ class StreamCache(WireCache):
         -------
         keys, values : ndarray, shapes (k, dim) and (k, value_dim)
             Of one dtype.
+
+        Raises
+        ------
+        ValueError
+            If the cache answers in another way than by attention over some tokens.
         """
         return self._tokens()
 
@@ -232,9 +239,15 @@ class StreamCache(WireCache):
     def _append(self, keys: Matrix, values: Matrix) -> None:
         """Read checked tokens; on ValueError the state is unchanged."""
 
-    @abstractmethod
+    def _answer(self, queries: Matrix) -> Matrix:
+        """Return the answers to checked queries: softmax attention over `_tokens`, where nothing else is said."""
+        keys, values = self._tokens()
+        self._demand(len(keys))
+        return softmax_attention(queries.astype(keys.dtype, copy=False), keys, values)
+
     def _tokens(self) -> tuple[Matrix, Matrix]:
         """Return keys and values of one dtype that stand for the stream."""
+        raise ValueError(f"{self.name} keeps no tokens that stand for the stream, so it cannot be a side")
 
 
 class Rows:

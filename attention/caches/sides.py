@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from attention.caches import wire
-from attention.caches.base import Cache, Coins, StreamCache, WireCache
+from attention.caches.base import Cache, Coins, WireCache
 from attention.caches.wire import Codes, WireError
 from attention.checks import Matrix, matrix, token_block
 from attention.tensor import tensor_attention
@@ -17,7 +17,7 @@ __all__ = ["Sides", "TensorCache", "side_coins", "two_sides"]
 class TensorCache(WireCache):
     """The frame of caches of tensor attention: checks the four arrays.
 
-    A family gives `_append`, which reads checked tokens of both sides, `_attend`, which answers checked
+    A family gives `_append`, which reads checked tokens of both sides, `_answer`, which answers checked
     queries, and the three methods of `WireCache`.
     """
 
@@ -59,13 +59,13 @@ class TensorCache(WireCache):
         ValueError
             If the shape is wrong, an entry is not finite, or no token was read yet.
         """
-        return self._attend(matrix("queries", queries, self.dim))
+        return self._answer(matrix("queries", queries, self.dim))
 
     def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
         """Read checked tokens; on ValueError the state is unchanged."""
         raise NotImplementedError
 
-    def _attend(self, queries: Matrix) -> Matrix:
+    def _answer(self, queries: Matrix) -> Matrix:
         """Answer checked queries; ValueError if the cache is empty."""
         raise NotImplementedError
 
@@ -251,8 +251,9 @@ def _layout(*lengths: int) -> tuple[Codes, Codes]:
 
 def _exposing(maker: CacheMaker, cache: Cache) -> Any:
     """Return the cache of a side if it shows the tokens that stand for its stream."""
-    if not isinstance(cache, StreamCache) and not callable(getattr(cache, "stand_ins", None)):
+    if not callable(getattr(cache, "stand_ins", None)):
         raise ValueError(
             f"{maker.spec!r} cannot be a side of tensor attention: it has no method stand_ins that returns tokens"
         )
+    cache.stand_ins()  # type: ignore[attr-defined]  # those that keep no tokens say so at once
     return cache
