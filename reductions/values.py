@@ -36,7 +36,8 @@ class ValuesEncoding:
 
     Bob's token is (0, 0); the query C k_i reads all d_v symbols of token i. Symbol i d_v + j is entry j of
     value i. With kappa = n e^{-C (1 - eps)}, which bounds the weight of all other tokens, Bob's among them,
-    relative to the token asked for, and values up to x_max, a symbol of value x has an exact output in
+    relative to the token asked for (n - 1 + r in the place of n if Bob appends r such tokens), and values up
+    to x_max, a symbol of value x has an exact output in
 
         [x / (1 + kappa), (x + kappa x_max) / (1 + kappa)].
 
@@ -59,6 +60,8 @@ class ValuesEncoding:
     guarantee : Guarantee or None
         When decoding with the guaranteed thresholds is proved, or None where no finite C is, or where the
         incoherence was not needed and so not measured.
+    reader_tokens : int
+        Tokens (0, 0) that Bob appends, at least 1.
 
     Raises
     ------
@@ -72,9 +75,11 @@ class ValuesEncoding:
     thresholds: Levels
     query_norm: float
     guarantee: Guarantee | None = None
+    reader_tokens: int = 1
 
     def __post_init__(self) -> None:
         check_unit_rows(self.keys)
+        _check_reader_tokens(self.reader_tokens)
         if self.value_dim < 1:
             raise ValueError(f"value_dim must be at least 1, got {self.value_dim}")
         check_levels(self.levels)
@@ -94,6 +99,7 @@ class ValuesEncoding:
         failure_probability: float = 0.0,
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
+        reader_tokens: int = 1,
     ) -> Self:
         """Write bits as values 0 and 1 (Theorem B).
 
@@ -113,6 +119,8 @@ class ValuesEncoding:
             C; by default the one that the guarantee asks for.
         decoder : {"guaranteed", "typical"}
             Threshold in the middle between the worst outputs of the two symbols, or 1/2.
+        reader_tokens : int
+            Tokens (0, 0) that Bob appends, at least 1.
 
         Returns
         -------
@@ -133,6 +141,7 @@ class ValuesEncoding:
             failure_probability=failure_probability,
             query_norm=query_norm,
             decoder=decoder,
+            reader_tokens=reader_tokens,
         )
 
     @classmethod
@@ -148,6 +157,7 @@ class ValuesEncoding:
         failure_probability: float = 0.0,
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
+        reader_tokens: int = 1,
     ) -> Self:
         """Write symbols as geometric levels from `lowest` to 1 (theory 3, precision).
 
@@ -174,6 +184,8 @@ class ValuesEncoding:
             C; by default the one that the guarantee asks for.
         decoder : {"guaranteed", "typical"}
             Threshold in the middle between the worst outputs of neighbours, or their geometric mean.
+        reader_tokens : int
+            Tokens (0, 0) that Bob appends, at least 1.
 
         Returns
         -------
@@ -202,6 +214,7 @@ class ValuesEncoding:
             failure_probability=failure_probability,
             query_norm=query_norm,
             decoder=decoder,
+            reader_tokens=reader_tokens,
         )
 
     @classmethod
@@ -216,6 +229,7 @@ class ValuesEncoding:
         failure_probability: float = 0.0,
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
+        reader_tokens: int = 1,
     ) -> Self:
         """Write symbols as any ascending values.
 
@@ -237,6 +251,8 @@ class ValuesEncoding:
             C; by default the one that the guarantee asks for.
         decoder : {"guaranteed", "typical"}
             Threshold in the middle between the worst outputs of neighbours, or between their values.
+        reader_tokens : int
+            Tokens (0, 0) that Bob appends, at least 1.
 
         Returns
         -------
@@ -252,10 +268,11 @@ class ValuesEncoding:
         levels = check_levels(np.array(levels, dtype=np.float64))
         if decoder not in ("guaranteed", "typical"):
             raise ValueError(f"decoder must be 'guaranteed' or 'typical', got {decoder!r}")
+        others = len(keys) - 1 + _check_reader_tokens(reader_tokens)
         guarantee = None
         if decoder == "guaranteed" or query_norm is None or incoherence is not None:
             incoherence = known_incoherence(keys, incoherence)
-            guarantee = values_guarantee(len(keys), incoherence, eta, levels, failure_probability)
+            guarantee = values_guarantee(others, incoherence, eta, levels, failure_probability)
         if query_norm is None:
             if guarantee is None:
                 raise ValueError(
@@ -265,10 +282,10 @@ class ValuesEncoding:
             query_norm = guarantee.query_norm
         if decoder == "guaranteed":
             assert incoherence is not None
-            thresholds = guaranteed_thresholds(levels, interference(len(keys), query_norm, incoherence), eta)
+            thresholds = guaranteed_thresholds(levels, interference(others, query_norm, incoherence), eta)
         else:
             thresholds = typical_thresholds(levels)
-        return cls(keys, value_dim, levels, thresholds, query_norm, guarantee)
+        return cls(keys, value_dim, levels, thresholds, query_norm, guarantee, reader_tokens)
 
     @property
     def problem(self) -> Index:
@@ -312,14 +329,14 @@ class ValuesEncoding:
         return Tokens(self.keys, self.levels.astype(self.keys.dtype)[rows])
 
     def reader_token(self) -> Tokens:
-        """Return Bob's token: zero key, zero value.
+        """Return Bob's tokens: zero keys, zero values.
 
         Returns
         -------
         Tokens
-            One token.
+            `reader_tokens` of them.
         """
-        zeros = np.zeros((1, self.dim + self.value_dim), self.keys.dtype)
+        zeros = np.zeros((self.reader_tokens, self.dim + self.value_dim), self.keys.dtype)
         return Tokens(zeros[:, : self.dim], zeros[:, self.dim :])
 
     def queries(self, indices: Symbols) -> Floats:
@@ -665,6 +682,13 @@ def _check_incoherence(value: float) -> float:
     if not 0 <= value < 1:
         raise ValueError(f"incoherence must be in [0, 1), got {value}")
     return value
+
+
+def _check_reader_tokens(reader_tokens: int) -> int:
+    """Return the number if it is at least 1, else raise ValueError."""
+    if reader_tokens < 1:
+        raise ValueError(f"reader_tokens must be at least 1, got {reader_tokens}")
+    return reader_tokens
 
 
 def _check_lowest(lowest: float) -> None:
