@@ -2,7 +2,8 @@
 
 - `reductions.problems`: INDEX.
 - `reductions.keys`: nearly orthogonal keys and their incoherence.
-- `reductions.packings`: kissing configurations and greedy packings as keys.
+- `reductions.kissing`: hexagon, FCC, D4, E8 and Leech as keys.
+- `reductions.packings`: the known configurations and greedy packings as keys.
 - `reductions.packing_numbers`: how many keys fit into d dimensions.
 - `reductions.encoding`: the one protocol that every reduction follows.
 - `reductions.values`: INDEX in the values, binary and with many levels.

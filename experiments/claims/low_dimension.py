@@ -13,8 +13,9 @@ from experiments.randomness import Randomness
 from experiments.store import Record
 from reductions.encoding import Floats
 from reductions.keys import FloatType, gaussian_keys, incoherence
+from reductions.kissing import KISSING
 from reductions.packing_numbers import packing_bound, packing_growth, packing_limit
-from reductions.packings import GREEDY_FAILURE, KISSING, greedy_packing, orthoplex, simplex
+from reductions.packings import GREEDY_FAILURE, greedy_packing, orthoplex, simplex
 from reductions.stretched import StretchedEncoding
 from reductions.values import MARGIN_NATS, required_query_norm
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reductions.keys import equiangular_keys, incoherence
-from reductions.packings import KISSING, orthoplex
+from reductions.kissing import KISSING
+from reductions.packings import orthoplex
 from reductions.stretched import StretchedEncoding
 from reductions.values import MARGIN_NATS, ValuesEncoding, interference, required_query_norm
 
