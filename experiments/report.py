@@ -124,8 +124,12 @@ def _svg(claim: Claim, records: list[Record]) -> str:
 
 def _number(value: Any) -> str:
     """Return a piece of evidence as a reader wants it: few digits, no quotes."""
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        return ", ".join(map(_number, value)) if isinstance(value, list) else str(value)
-    return f"{value:,}"
+    match value:
+        case dict():
+            return ", ".join(f"{name}: {_number(entry)}" for name, entry in value.items())
+        case list():
+            return ", ".join(map(_number, value)) or "none"
+        case bool() | str() | None:
+            return str(value)
+        case _:
+            return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
