@@ -229,6 +229,7 @@ class ValuesEncoding:
         failure_probability: float = 0.0,
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
+        rivals: int | None = None,
         reader_tokens: int = 1,
     ) -> Self:
         """Write symbols as any ascending values.
@@ -251,6 +252,9 @@ class ValuesEncoding:
             C; by default the one that the guarantee asks for.
         decoder : {"guaranteed", "typical"}
             Threshold in the middle between the worst outputs of neighbours, or between their values.
+        rivals : int, optional
+            The guarantee allows all tokens but the one asked for, Bob's among them, a weight of so many keys
+            with product `incoherence`; by default what Alice's n tokens and Bob's can come to, n where he appends one.
         reader_tokens : int
             Tokens (0, 0) that Bob appends, at least 1.
 
@@ -268,11 +272,12 @@ class ValuesEncoding:
         levels = check_levels(np.array(levels, dtype=np.float64))
         if decoder not in ("guaranteed", "typical"):
             raise ValueError(f"decoder must be 'guaranteed' or 'typical', got {decoder!r}")
-        others = len(keys) - 1 + _check_reader_tokens(reader_tokens)
+        _check_reader_tokens(reader_tokens)
+        rivals = len(keys) - 1 + reader_tokens if rivals is None else rivals
         guarantee = None
         if decoder == "guaranteed" or query_norm is None or incoherence is not None:
             incoherence = known_incoherence(keys, incoherence)
-            guarantee = values_guarantee(others, incoherence, eta, levels, failure_probability)
+            guarantee = values_guarantee(rivals, incoherence, eta, levels, failure_probability)
         if query_norm is None:
             if guarantee is None:
                 raise ValueError(
@@ -282,7 +287,7 @@ class ValuesEncoding:
             query_norm = guarantee.query_norm
         if decoder == "guaranteed":
             assert incoherence is not None
-            thresholds = guaranteed_thresholds(levels, interference(others, query_norm, incoherence), eta)
+            thresholds = guaranteed_thresholds(levels, interference(rivals, query_norm, incoherence), eta)
         else:
             thresholds = typical_thresholds(levels)
         return cls(keys, value_dim, levels, thresholds, query_norm, guarantee, reader_tokens)

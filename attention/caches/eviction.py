@@ -30,7 +30,9 @@ class Evicting(StoredCache):
         The number format of the tokens, one of ``formats.FORMATS``.
     """
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str) -> None:
+    def __init__(
+        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
+    ) -> None:
         super().__init__(dim, value_dim, coins, dtype=dtype)
         self.kept_tokens = integer("kept_tokens", kept_tokens, 1, 1 << 48)
 
@@ -47,7 +49,9 @@ class BestScores(Evicting):
     come.
     """
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str) -> None:
+    def __init__(
+        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
+    ) -> None:
         super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
         self._positions = np.empty(0, np.int64)
         self._seen = 0
@@ -79,11 +83,6 @@ class Window(BestScores):
 
     name: ClassVar[str] = "window"
     source: ClassVar[str] = "arXiv:2004.05150 (Longformer)"
-
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
 
     def _scores(self, positions: NDArray[np.int64], keys: Matrix) -> NDArray[Any]:
         return positions
@@ -132,11 +131,6 @@ class KeyNorm(BestScores):
 
     name: ClassVar[str] = "knorm"
     source: ClassVar[str] = "arXiv:2406.11430 (key norm)"
-
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
 
     def _scores(self, positions: NDArray[np.int64], keys: Matrix) -> NDArray[Any]:
         scores: NDArray[Any] = -np.square(keys, dtype=np.float64).sum(axis=1)

@@ -63,7 +63,8 @@ class BitPack(PublicKeyCache):
         self._dropped += len(values) - len(kept)
 
     def _values(self) -> Matrix:
-        narrow = self._alphabet.astype(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit float32 is not equal below
+            narrow = self._alphabet.astype(np.float32)
         alphabet = narrow if np.array_equal(narrow, self._alphabet) else self._alphabet
         kept: Matrix = alphabet[self._codes.array]
         if not self._dropped:
