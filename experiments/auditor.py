@@ -9,24 +9,19 @@ from typing import Any, Literal
 import numpy as np
 
 from attention.caches import CACHES, resolve
+from experiments.instances import MODELS, Instance, Model, Sides, instance
 from experiments.processes import FreshProcesses
 from experiments.protocol import play
 from experiments.randomness import Randomness
 from reductions.certificates import rate_distortion
 from reductions.encoding import Encoding
-from reductions.keys import gaussian_keys, incoherence_bound
-from reductions.keyside import KeysEncoding
-from reductions.values import ValuesEncoding
 
 __all__ = ["Audit", "Sides", "audit"]
 
-Sides = Literal["values", "keys", "both"]
 ALL_POSITIONS_TOKENS = 8192  # up to this many tokens every symbol is asked
 SAMPLED_POSITIONS = 4096
-KEYS_FAILURE_PROBABILITY = 1e-6
-LARGEST_FLOAT32_NORM = 1000.0  # scores of larger queries round by more than the decoder's margin
-LARGEST_FLOAT32_ALPHABET = 4096
-LOWEST_LEVEL = 1e-6
+ALL_POSITIONS_PAIRS = 1 << 20  # the same for pairs of tokens, of which each query scores all
+SAMPLED_PAIRS = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +32,10 @@ class Audit:
     ----------
     cache : str
         The cache as it was named.
+    model : str
+        Input model: "attention", "tensor4", "tensor2" or "visual".
     tokens, dim, value_dim, alphabet : int
-        n, d, d_v and q of the instance.
+        n, d, d_v and q of the instance; see `experiments.instances.Instance`.
     sides : str
         Where the instance hides its symbols: "values", "keys" or "both".
     seed : int
@@ -68,6 +65,7 @@ class Audit:
     """
 
     cache: str
+    model: Model
     tokens: int
     dim: int
     value_dim: int
@@ -90,7 +88,8 @@ class Audit:
 def audit(
     cache: str | Callable[..., Any],
     *,
-    tokens: int = 4096,
+    model: Model = "attention",
+    tokens: int | None = None,
     dim: int = 64,
     value_dim: int | None = None,
     levels: int = 2,
@@ -106,9 +105,14 @@ def audit(
     ----------
     cache : str or callable
         A registered name with optional parameters (``"uniform:bits=2"``), ``"package.module:factory"``, or
-        a factory that can be imported under its module and name.
+        a factory that can be imported under its module and name. For "tensor4" it reads two sides, or is
+        the cache of either side, or two of them joined by ``+``.
+    model : {"attention", "tensor4", "tensor2", "visual"}
+        Input model (theory 3, 7 and 8): ordinary attention, tensor attention over four caches or over two
+        of opaque rows, or visual autoregressive attention.
     tokens, dim, value_dim : int
-        Size of the stream; `value_dim` is `dim` if not given.
+        Size of the stream, see `experiments.instances.Instance`; `tokens` is that of
+        `experiments.instances.MODELS` and `value_dim` is `dim` if not given.
     levels : int
         Alphabet of the values: 2, or that many geometric levels (theory 3).
     sides : {"values", "keys", "both"}
@@ -116,7 +120,8 @@ def audit(
     seed : int, optional
         Root seed; drawn from the operating system if not given, so that no cache can foresee it.
     positions : int, optional
-        Symbols to ask; all of them up to 8192 tokens, else 4096.
+        Symbols to ask; all of them up to 8192 tokens, else 4096, and fewer where tensor attention over
+        pairs would take minutes.
 
     Returns
     -------
@@ -129,18 +134,21 @@ def audit(
         If a size is out of range, or the cache is unknown or fails.
     """
     start = time.perf_counter()
-    name = _named(cache)
     seed = secrets.randbits(64) if seed is None else seed
     value_dim = dim if value_dim is None else value_dim
+    tokens = MODELS.get(model, 1) if tokens is None else tokens
+    asked = Instance(model, tokens, dim, value_dim, levels, sides)
+    name = _fitting(_named(cache), model)
     randomness = Randomness(seed, "audit")
-    encoding = _instance(tokens, dim, value_dim, levels, sides, randomness)
-    if positions is None and tokens > ALL_POSITIONS_TOKENS:
-        positions = SAMPLED_POSITIONS
+    encoding = instance(asked, randomness)
+    if positions is None:
+        positions = _positions(asked)
     transcript = play(encoding, name, randomness, channel=FreshProcesses(), positions=positions)
     certificate = transcript.certificate()
     problem = encoding.problem
     return Audit(
         cache=name,
+        model=model,
         tokens=tokens,
         dim=encoding.dim,
         value_dim=encoding.value_dim,
@@ -149,7 +157,7 @@ def audit(
         seed=seed,
         asked=transcript.asked,
         capacity_bits=problem.capacity_bits,
-        full_cache_bits=16 * tokens * (encoding.dim + encoding.value_dim),
+        full_cache_bits=_full_cache_bits(encoding),
         wire_bits=transcript.wire_bits,
         errors=transcript.errors,
         accuracy=transcript.accuracy,
@@ -177,40 +185,28 @@ def _named(cache: str | Callable[..., Any]) -> str:
     return cache
 
 
-def _instance(
-    tokens: int, dim: int, value_dim: int, levels: int, sides: Sides, randomness: Randomness
-) -> Encoding:
-    """Return the hard instance: float32, or float64 where its decoding asks for more."""
-    if sides not in ("values", "keys", "both"):
-        raise ValueError(f"sides must be values, keys or both; got {sides!r}")
-    if sides != "values" and levels != 2:
-        raise ValueError(f"keys hold bits: --sides {sides} takes 2 levels; got {levels}")
+def _fitting(cache: str, model: Model) -> str:
+    """Return the cache that reads as many sides as the model has: one of ours keeps either side if need be."""
+    try:
+        sides = getattr(resolve(cache).factory, "sides", None)
+    except ValueError:
+        return cache  # one that only its own process can import says there what it reads
+    if model == "tensor4":
+        return f"{cache}+{cache}" if sides == 1 else cache
+    if sides == 2:
+        raise ValueError(f"{cache!r} reads two sides, which only --model tensor4 has; got {model}")
+    return cache
 
-    def drawn(dtype: type[np.float32] | type[np.float64]) -> Encoding:
-        rng = randomness.keys()
-        if sides != "values":
-            return KeysEncoding.draw(
-                tokens,
-                dim,
-                value_dim,
-                rng,
-                dtype=dtype,
-                both=sides == "both",
-                failure_probability=KEYS_FAILURE_PROBABILITY,
-            )
-        keys = gaussian_keys(tokens, dim, rng, dtype=dtype)
-        bound = incoherence_bound("gaussian", tokens, dim, KEYS_FAILURE_PROBABILITY)
-        lowest = max(2.0 ** (1 - levels), LOWEST_LEVEL)
-        return ValuesEncoding.from_levels(
-            keys,
-            value_dim,
-            (0.0, 1.0) if levels == 2 else np.geomspace(lowest, 1.0, levels),
-            incoherence=bound,
-            failure_probability=KEYS_FAILURE_PROBABILITY,
-            decoder="typical",
-        )
 
-    narrow = drawn(np.float32)
-    if narrow.query_norm <= LARGEST_FLOAT32_NORM and levels <= LARGEST_FLOAT32_ALPHABET:
-        return narrow
-    return drawn(np.float64)
+def _positions(asked: Instance) -> int | None:
+    """Return how many symbols to ask, or None for all."""
+    if asked.model == "tensor4":
+        pairs = asked.tokens**2
+        return max(64, SAMPLED_PAIRS // pairs) if pairs > ALL_POSITIONS_PAIRS else None
+    return SAMPLED_POSITIONS if asked.written > ALL_POSITIONS_TOKENS else None
+
+
+def _full_cache_bits(encoding: Encoding) -> int:
+    """Return what a float16 cache of all that Alice writes takes."""
+    stream = encoding.encode(np.zeros(encoding.problem.length, encoding.problem.dtype))
+    return sum(16 * array.size for array in stream.arrays)

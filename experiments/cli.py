@@ -174,7 +174,18 @@ def caches(as_json: bool) -> None:
 
 @main.command()
 @click.argument("cache")
-@click.option("--tokens", type=click.IntRange(min=2), default=4096, help="Tokens in the stream.")
+@click.option(
+    "--model",
+    type=click.Choice(["attention", "tensor4", "tensor2", "visual"]),
+    default="attention",
+    help="Input model: ordinary, four caches or two of tensor attention, visual autoregressive.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=2),
+    default=None,
+    help="Tokens in the stream; of either side, for tensor models.  [default: 4096; tensor4: 512; tensor2: 64]",
+)
 @click.option("--dim", type=click.IntRange(min=2), default=64, help="Dimension of the keys.")
 @click.option("--value-dim", type=POSITIVE, default=None, help="Dimension of the values.  [default: --dim]")
 @click.option("--levels", type=click.IntRange(min=2), default=2, help="Levels a value can take.")
@@ -188,7 +199,8 @@ def caches(as_json: bool) -> None:
 @as_json
 def audit(
     cache: str,
-    tokens: int,
+    model: Any,
+    tokens: int | None,
     dim: int,
     value_dim: int | None,
     levels: int,
@@ -204,7 +216,10 @@ def audit(
     kvfloor audit uniform:bits=4
     kvfloor audit mymodule:MyCache
     kvfloor audit mymodule:MyCache:bits=2 --tokens 1048576
+    kvfloor audit window:kept_tokens=100+uniform:bits=4 --model tensor4
 
+    For tensor4 two caches joined by + keep a side each, and one keeps either; a factory of your own reads
+    keys1, values1, keys2, values2. For tensor2 the stream is n^2 opaque rows, for visual all maps but the last.
     The writer and the reader run in fresh processes. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
@@ -212,7 +227,14 @@ def audit(
 
     with _spinner(f"auditing {cache}"):
         result = run(
-            cache, tokens=tokens, dim=dim, value_dim=value_dim, levels=levels, sides=sides, seed=seed
+            cache,
+            model=model,
+            tokens=tokens,
+            dim=dim,
+            value_dim=value_dim,
+            levels=levels,
+            sides=sides,
+            seed=seed,
         )
     if as_json:
         _print_json(dataclasses.asdict(result))
@@ -292,7 +314,8 @@ def run_claim(claim: str) -> None:
 def _audit_rows(result: "Audit") -> Iterator[tuple[str, str, str]]:
     """Yield the lines of an audit's table: name, number, meaning."""
     shape = (
-        f"n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}, in the {_SIDES[result.sides]}"
+        f"{_MODELS[result.model]}n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}, "
+        f"in the {_SIDES[result.sides]}"
     )
     per_bit = f"{result.wire_bits / result.capacity_bits:.3f} for each hidden bit"
     certainty = f"wrong with probability at most 2^{result.significance_log2:g}"
@@ -310,6 +333,12 @@ def _audit_rows(result: "Audit") -> Iterator[tuple[str, str, str]]:
     yield "verdict", f"[bold {colour}]{result.verdict}[/]", meaning
 
 
+_MODELS = {
+    "attention": "",
+    "tensor4": "on either of two sides: ",
+    "tensor2": "n^2 opaque rows: ",
+    "visual": "in all maps but the last, at most n tokens: ",
+}
 _SIDES = {"values": "values", "keys": "keys", "both": "keys and values"}
 
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from reductions.encoding import Floats, Guarantee, TensorTokens, check_eta, check_outputs
 from reductions.keys import check_unit_rows
 from reductions.problems import Index, Symbols
-from reductions.values import MARGIN_NATS, interference, known_incoherence
+from reductions.values import MARGIN_NATS, Decoder, interference, known_incoherence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +89,7 @@ class TensorEncoding:
         incoherence: float | None = None,
         failure_probability: float = 0.0,
         query_norm: float | None = None,
+        decoder: Decoder = "guaranteed",
         sentinel: bool = True,
     ) -> Self:
         """Write bits as values 0 and 1.
@@ -107,6 +108,8 @@ class TensorEncoding:
             Probability that the given bound does not hold.
         query_norm : float, optional
             C; by default the one that the guarantee asks for.
+        decoder : {"guaranteed", "typical"}
+            Threshold in the middle between the worst outputs of the two bits, or 1/2.
         sentinel : bool
             Whether Bob's token is the sentinel.
 
@@ -140,6 +143,8 @@ class TensorEncoding:
         others = interference(tokens, query_norm, incoherence)
         least_of_one, most_of_zero = (1 - eta) / (1 + others) ** 2, (1 + eta) * others / (1 + others)
         threshold = min((least_of_one + most_of_zero) / 2, least_of_one)
+        if decoder == "typical":
+            threshold = 0.5
         return cls(addresses, value_dim, query_norm, threshold, guarantee, sentinel)
 
     @property

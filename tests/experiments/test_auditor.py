@@ -49,6 +49,43 @@ def test_values_can_have_many_levels(levels):
     assert found.capacity_bits == pytest.approx(128 * 8 * np.log2(levels))
 
 
+@pytest.mark.parametrize(("model", "tokens", "hidden"), [
+    ("tensor4", 64, 2 * 64), ("tensor2", 16, 256), ("visual", 85, 1 + 4 + 16 + 64),
+])  # fmt: skip
+def test_every_model_hides_its_bits(model, tokens, hidden):
+    options = {"model": model, "tokens": tokens, "dim": 32, "value_dim": 8, "seed": 3}
+    found = experiments.audit("dense:dtype=float32", **options)
+    assert (found.model, found.tokens, found.errors) == (model, tokens, 0)
+    assert found.capacity_bits == found.asked == hidden * 8
+    assert found.full_cache_bits == 16 * hidden * 40
+    assert found.certified_bits == pytest.approx(found.capacity_bits - 104)
+    packed = experiments.audit("bitpack", **options)
+    assert packed.errors == 0
+    assert 0 <= packed.wire_bits - packed.capacity_bits < 2000
+    assert experiments.audit("window:kept_tokens=8", **options).accuracy < 0.8
+    cheat = "experiments.cheats:FixedFile"
+    cheated = experiments.audit(f"{cheat}+{cheat}" if model == "tensor4" else cheat, **options)
+    assert (cheated.errors, cheated.verdict) == (0, "impossible")
+
+
+def test_two_caches_keep_a_side_each():
+    options = {"model": "tensor4", "tokens": 64, "dim": 32, "value_dim": 8, "seed": 3}
+    found = experiments.audit("bitpack+window:kept_tokens=8", **options)
+    assert found.cache == "bitpack+window:kept_tokens=8"
+    # The first side is read rightly as long as the second keeps the sentinel; of the second 1/8 is kept.
+    assert abs(found.accuracy - (1 + 1 / 8 + 7 / 16) / 2) < 6 * np.sqrt(1 / (4 * 512)) + 0.02
+
+
+def test_many_pairs_are_sampled(monkeypatch):
+    monkeypatch.setattr("experiments.auditor.ALL_POSITIONS_PAIRS", 64**2)
+    monkeypatch.setattr("experiments.auditor.SAMPLED_PAIRS", 65**2 * 1000)
+    options = {"model": "tensor4", "dim": 64, "value_dim": 64, "seed": 1}
+    found = experiments.audit("bitpack", tokens=65, **options)
+    assert (found.errors, found.asked) == (0, 1000)
+    assert 0 < found.certified_bits < found.capacity_bits
+    assert experiments.audit("bitpack", tokens=64, **options).asked == 2 * 64 * 64
+
+
 def test_many_tokens_are_sampled():
     found = experiments.audit("bitpack", tokens=8193, dim=32, value_dim=2, seed=1)
     assert found.asked == 4096
@@ -83,6 +120,12 @@ def test_the_seed_repeats_an_audit_and_none_is_a_new_one():
     ({"cache": "dense", "sides": "keys", "levels": 3}, "2 levels; got 3"),
     ({"cache": lambda dim, value_dim, coins: None}, "importable"),
     ({"cache": "dense", "tokens": 0}, "0"),
+    ({"cache": "dense", "model": "tensor3"}, "model must be one of attention, tensor4, tensor2, visual"),
+    ({"cache": "dense", "model": "tensor4", "dim": 15}, "dim must be even"),
+    ({"cache": "dense", "model": "tensor4", "sides": "keys"}, "takes 2 levels and --sides values"),
+    ({"cache": "dense", "model": "visual", "levels": 3}, "takes 2 levels"),
+    ({"cache": "dense+dense"}, "two sides, which only --model tensor4 has"),
+    ({"cache": "dense+dense+dense", "model": "tensor4"}, "joins 3 caches"),
     ({"cache": "dense", "dim": 0}, "0"),
     ({"cache": "dense", "levels": 1}, "1"),
     ({"cache": "window:kept_tokens=0"}, "kept_tokens"),
