@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from reductions.encoding import Floats
-from reductions.values import ValuesEncoding
+from reductions.values import BINARY_LEVELS, ValuesEncoding
 
 
 def map_tokens(sizes: Sequence[tuple[int, int]]) -> list[int]:
@@ -131,7 +131,7 @@ def visual_encoding(
     value_dim : int
         Value dimension d_v, at least 1.
     **options
-        Those of `reductions.values.ValuesEncoding.binary`.
+        Those of `reductions.values.ValuesEncoding.from_levels`.
 
     Returns
     -------
@@ -146,4 +146,4 @@ def visual_encoding(
     *earlier, last = map_tokens(sizes)
     if len(keys) != sum(earlier):
         raise ValueError(f"the earlier maps have {sum(earlier)} tokens, got {len(keys)} keys")
-    return ValuesEncoding.binary(keys, value_dim, reader_tokens=last, **options)
+    return ValuesEncoding.from_levels(keys, value_dim, BINARY_LEVELS, reader_tokens=last, **options)

@@ -16,6 +16,7 @@ from attention.caches.clustering import SubGen
 from attention.caches.covering import Golay, Hamming, Repetition
 from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
+from attention.caches.heads import Heads
 from attention.caches.packed import BitPack
 from attention.caches.quantized import Uniform, UniformValues
 from attention.caches.sides import two_sides
@@ -308,6 +309,7 @@ CACHES: Mapping[str, Registered] = _register(
         HeavyHitters,
         SnapKV,
         SubGen,
+        Heads,
     ]
 )
 """Every cache that comes along, by name."""

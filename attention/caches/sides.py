@@ -1,13 +1,12 @@
 """Caches of tensor attention, which reads four arrays: keys and values of two sides (theory 7)."""
 
-import copy
-from typing import Any, ClassVar, Protocol, Self
+from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
-from attention.caches import wire
-from attention.caches.base import Cache, Coins, WireCache
-from attention.caches.wire import Codes, WireError
+from attention.caches.base import Coins, WireCache
+from attention.caches.bundle import Bundle, CacheMaker
 from attention.checks import Matrix, matrix, token_block
 from attention.tensor import tensor_attention
 
@@ -39,7 +38,13 @@ class TensorCache(WireCache):
             If a shape is wrong, the sides are not equally long, an entry is not finite, or the cache cannot
             hold it; its state stays.
         """
-        self._append(*both_sides(keys1, values1, keys2, values2, self.dim, self.value_dim))
+        first = token_block(keys1, values1, self.dim, self.value_dim)
+        second = token_block(keys2, values2, self.dim, self.value_dim)
+        if len(first[0]) != len(second[0]):
+            raise ValueError(
+                f"the first side has {len(first[0])} tokens and the second {len(second[0])}, expected equally many"
+            )
+        self._append(*first, *second)
 
     def attend(self, queries: object) -> Matrix:
         """Answer queries over all pairs of tokens; the state stays as it is.
@@ -61,34 +66,19 @@ class TensorCache(WireCache):
         """
         return self._answer(matrix("queries", queries, self.dim))
 
+    @abstractmethod
     def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
         """Read checked tokens; on ValueError the state is unchanged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answer(self, queries: Matrix) -> Matrix:
-        """Answer checked queries; ValueError if the cache is empty."""
-        raise NotImplementedError
+        """Return the answers to checked queries; ValueError if the cache is empty."""
 
 
-class CacheMaker(Protocol):
-    """What makes and restores the cache of one side."""
-
-    @property
-    def spec(self) -> str:
-        """What it was resolved from."""
-
-    def make(self, dim: int, value_dim: int, coins: Coins) -> Cache:
-        """Return a new, empty cache."""
-
-    def restore(self, payload: bytes, dim: int, value_dim: int, coins: Coins) -> Cache:
-        """Return the cache whose state a payload carries."""
-
-
-class Sides:
+class Sides(Bundle, TensorCache):
     """Two caches of ordinary attention, one a side: tensor attention over the tokens that stand for each.
 
-    A subclass made by `two_sides` says which caches they are. Its payload is a header with the lengths of
-    their payloads, and these.
+    A subclass made by `two_sides` says which caches they are.
 
     Parameters
     ----------
@@ -99,69 +89,28 @@ class Sides:
     """
 
     name: ClassVar[str] = "sides"
-    sides: ClassVar[int] = 2
+    source: ClassVar[str] = "ours"
     makers: ClassVar[tuple[CacheMaker, CacheMaker]]
 
     def __init__(self, dim: int, value_dim: int, coins: Coins) -> None:
-        self.dim, self.value_dim = dim, value_dim
-        self._coins = [side_coins(coins, side, dim) for side in range(2)]
-        self._caches = [
-            _exposing(maker, maker.make(dim, value_dim, its))
-            for maker, its in zip(self.makers, self._coins, strict=True)
-        ]
+        super().__init__(dim, value_dim, coins)
+        self._compose(self.makers, dim, value_dim, [side_coins(coins, side, dim) for side in range(2)])
+        for maker, part in zip(self.makers, self._parts, strict=True):
+            if not callable(getattr(part, "stand_ins", None)):
+                raise ValueError(
+                    f"{maker.spec!r} cannot be a side of tensor attention: it has no method stand_ins that "
+                    "returns tokens"
+                )
+            part.stand_ins()  # those that keep no tokens say so at once
 
-    def append(self, keys1: object, values1: object, keys2: object, values2: object) -> None:
-        """Read the next tokens of the stream, on both sides; see `TensorCache.append`."""
-        k1, v1, k2, v2 = both_sides(keys1, values1, keys2, values2, self.dim, self.value_dim)
-        first, second = self._caches
-        before = copy.deepcopy(
-            first, {id(shared): shared for shared in (self._coins[0], self._coins[0].keys)}
-        )
-        first.append(k1, v1)
-        try:
-            second.append(k2, v2)
-        except ValueError:
-            self._caches[0] = before  # neither side has read what one of them cannot hold
-            raise
+    def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
+        self._feed([(keys1, values1), (keys2, values2)])
 
-    def attend(self, queries: object) -> Matrix:
-        """Answer queries over all pairs of tokens that stand for the stream; see `TensorCache.attend`."""
-        checked = matrix("queries", queries, self.dim)
-        (keys1, values1), (keys2, values2) = (cache.stand_ins() for cache in self._caches)
-        if not len(keys1) or not len(keys2):
-            raise ValueError("the cache is empty: append tokens before attending")
+    def _answer(self, queries: Matrix) -> Matrix:
+        (keys1, values1), (keys2, values2) = (part.stand_ins() for part in self._parts)
+        self._demand(min(len(keys1), len(keys2)))
         dtype = np.result_type(keys1, keys2)
-        return tensor_attention(checked.astype(dtype, copy=False), keys1, values1, keys2, values2)
-
-    def to_bytes(self) -> bytes:
-        """Return the payload: the payloads of both sides behind a header."""
-        payloads = [np.frombuffer(cache.to_bytes(), np.uint8) for cache in self._caches]
-        lengths = [len(payload) for payload in payloads]
-        counts = (self.dim, self.value_dim, *lengths)
-        return wire.write(self.name, (), counts, _layout(*lengths), payloads)
-
-    @classmethod
-    def from_bytes(cls, payload: bytes, coins: Coins) -> Self:
-        """Return the cache whose state a payload carries; WireError if it carries none."""
-        message = wire.read(payload)
-        if message.cache != cls.name:
-            raise WireError(f"this is a payload of {message.cache!r}, not of {cls.name!r}")
-        if message.parameters or len(message.counts) != 4:
-            raise WireError(f"the header of {cls.name!r} has the wrong number of parameters or counts")
-        dim, value_dim, *lengths = message.counts
-        parts = wire.read_arrays(message.body, _layout(*lengths))
-        try:
-            cache = cls(dim, value_dim, coins)
-        except ValueError as error:
-            raise WireError(f"the header of {cls.name!r} cannot be right: {error}") from None
-        cache._caches = [
-            _exposing(maker, maker.restore(part.tobytes(), dim, value_dim, its))
-            for maker, part, its in zip(cls.makers, parts, cache._coins, strict=True)
-        ]
-        sizes = {(side.dim, side.value_dim) for side in cache._caches if isinstance(side, WireCache)}
-        if sizes - {(dim, value_dim)}:
-            raise WireError("the header of 'sides' and its sides differ in their dimensions")
-        return cache
+        return tensor_attention(queries.astype(dtype, copy=False), keys1, values1, keys2, values2)
 
 
 def two_sides(first: CacheMaker, second: CacheMaker) -> type[Sides]:
@@ -210,50 +159,3 @@ def side_coins(coins: Coins, side: int, dim: int) -> Coins:
             f"public keys have shape {coins.keys.shape}, expected those of two sides, (n, {2 * dim})"
         )
     return Coins(seed, np.ascontiguousarray(coins.keys[:, side * dim : (side + 1) * dim]))
-
-
-def both_sides(
-    keys1: object, values1: object, keys2: object, values2: object, dim: int, value_dim: int
-) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Return checked tokens of both sides.
-
-    Parameters
-    ----------
-    keys1, values1, keys2, values2 : array_like
-        Keys (b, dim) and values (b, value_dim) of either side.
-    dim, value_dim : int
-        The expected numbers of columns.
-
-    Returns
-    -------
-    tuple of four ndarray
-        The arrays.
-
-    Raises
-    ------
-    ValueError
-        If a shape is wrong, the sides are not equally long, or an entry is not finite.
-    """
-    first = token_block(keys1, values1, dim, value_dim)
-    second = token_block(keys2, values2, dim, value_dim)
-    if len(first[0]) != len(second[0]):
-        raise ValueError(
-            f"the first side has {len(first[0])} tokens and the second {len(second[0])}, expected equally many"
-        )
-    return (*first, *second)
-
-
-def _layout(*lengths: int) -> tuple[Codes, Codes]:
-    """Return the fields of two payloads."""
-    first, second = lengths
-    return Codes("first side", (first,), 256), Codes("second side", (second,), 256)
-
-
-def _exposing(maker: CacheMaker, cache: Cache) -> Any:
-    """Return the cache of a side if it shows the tokens that stand for its stream."""
-    if not callable(getattr(cache, "stand_ins", None)):
-        raise ValueError(
-            f"{maker.spec!r} cannot be a side of tensor attention: it has no method stand_ins that returns tokens"
-        )
-    cache.stand_ins()  # type: ignore[attr-defined]  # those that keep no tokens say so at once
-    return cache

@@ -43,6 +43,7 @@ REPRESENTATIVES = {
         "subgen:delta=1e-9,cluster_slots=1,value_slots=1",
         "subgen:delta=100.0,cluster_slots=5,value_slots=2",
     ],
+    "heads": ["heads:kept_tokens=7", "heads:kept_tokens=5,rule=h2o", "heads:kept_tokens=3,rule=random"],
 }
 SIDES = [
     "dense+dense:dtype=float64",

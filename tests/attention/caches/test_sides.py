@@ -44,7 +44,7 @@ def test_sides_draw_apart():
     rng = np.random.default_rng(2)
     keys, values = rng.normal(size=(50, 4)), np.arange(150.0).reshape(50, 3)
     cache = filled("random:kept_tokens=5+random:kept_tokens=5", [keys, values, keys, values])
-    kept = [side.stand_ins()[1] for side in cache._caches]
+    kept = [side.stand_ins()[1] for side in cache._parts]
     assert not np.array_equal(*kept)
 
 
@@ -75,9 +75,9 @@ def test_payloads_that_contradict_themselves_are_rejected():
     rng = np.random.default_rng(5)
     wide, narrow = (filled("dense+dense", tokens(rng, dim=dim)) for dim in (4, 5))
     good = wide.to_bytes()
-    other = narrow._caches[0]
-    wide._caches[0] = other
-    with pytest.raises(WireError, match="differ in their dimensions"):
+    other = narrow._parts[0]
+    wide._parts[0] = other
+    with pytest.raises(WireError, match="other dimensions than its header"):
         type(wide).from_bytes(wide.to_bytes(), Coins(1))
     assert type(wide).from_bytes(good, Coins(1)).to_bytes() == good
     with pytest.raises(WireError, match="'dense', not of 'sides'"):
