@@ -16,6 +16,7 @@ from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
 from attention.caches.packed import BitPack
 from attention.caches.quantized import Uniform, UniformValues
+from attention.caches.unmasked import UnmaskedWindow
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
 
@@ -293,6 +294,7 @@ CACHES: Mapping[str, Registered] = _register(
         Hamming,
         Golay,
         Window,
+        UnmaskedWindow,
         Sinks,
         RandomTokens,
         KeyNorm,

@@ -33,6 +33,11 @@ REPRESENTATIVES = {
     "hamming": ["hamming"],
     "golay": ["golay"],
     "window": ["window:kept_tokens=1", "window:kept_tokens=7,dtype=float32"],
+    "unmasked-window": [
+        "unmasked-window:window_tokens=1",
+        "unmasked-window:window_tokens=7,dtype=float64",
+        "unmasked-window:window_tokens=50",
+    ],
     "sinks": ["sinks:kept_tokens=7", "sinks:kept_tokens=3,sink_tokens=0,dtype=bfloat16"],
     "random": ["random:kept_tokens=1", "random:kept_tokens=7,dtype=float64"],
     "knorm": ["knorm:kept_tokens=7"],
