@@ -26,6 +26,7 @@ REPRESENTATIVES = {
         "uniform:bits=1,group_size=3,key_axis=token,value_axis=channel",
         "uniform:bits=5,group_size=1",
         "uniform:bits=8,group_size=100",
+        "uniform:key_bits=2,value_bits=16,group_size=4",
     ],
     "uniform-values": ["uniform-values:bits=3,group_size=2"],
     "bitpack": ["bitpack", "bitpack:kept_tokens=5"],
