@@ -11,7 +11,7 @@ window, and 1 to each of the m outside. So all others together have at most
     kappa = (W - 1) e^{-C (1 - eps)} + m e^{-C}
 
 of its weight, and hold values in [0, 1]: x_ij = 1 gives an output of at least 1/(1 + kappa), x_ij = 0 of at
-most kappa/(1 + kappa). With rho = (1+eta)/(1-eta), every (1 ± eta)-approximation decodes iff kappa < 1/rho,
+most kappa/(1 + kappa). With rho = (1+eta)/(1-eta), every (1 ± eta)-approximation decodes if kappa < 1/rho,
 for which C > max(ln(2 rho (W-1))/(1-eps), ln(2 rho m)) suffices. The length of the stream costs ln m, not
 ln m/(1-eps): tokens outside do not crowd the keys.
 """
