@@ -120,21 +120,21 @@ def test_each_side_can_have_bits_of_its_own():
     rng = np.random.default_rng(0)
     keys, values = rng.normal(size=(64, 8)), rng.normal(size=(64, 16))
     caches = {}
-    for parameters in ("bits=2", "bits=16", "key_bits=2,value_bits=16", "bits=16,value_bits=2"):
+    for parameters in ("bits=3", "bits=16", "key_bits=3,value_bits=16", "bits=16,value_bits=3"):
         caches[parameters] = resolve(f"uniform:{parameters}").make(8, 16, COINS)
         caches[parameters].append(keys, values)
     tokens = {name: cache._tokens() for name, cache in caches.items()}
     assert np.array_equal(tokens["bits=16"][0], keys.astype(np.float16))
     assert np.array_equal(tokens["bits=16"][1], values.astype(np.float16))
     for mixed, key_side, value_side in (
-        ("key_bits=2,value_bits=16", "bits=2", "bits=16"),
-        ("bits=16,value_bits=2", "bits=16", "bits=2"),
+        ("key_bits=3,value_bits=16", "bits=3", "bits=16"),
+        ("bits=16,value_bits=3", "bits=16", "bits=3"),
     ):
         assert np.array_equal(tokens[mixed][0], tokens[key_side][0])
         assert np.array_equal(tokens[mixed][1], tokens[value_side][1])
     wire = {name: cache.to_bytes() for name, cache in caches.items()}
-    sides = len(wire["bits=2"]) + len(wire["bits=16"])
-    mixed = len(wire["key_bits=2,value_bits=16"]) + len(wire["bits=16,value_bits=2"])
+    sides = len(wire["bits=3"]) + len(wire["bits=16"])
+    mixed = len(wire["key_bits=3,value_bits=16"]) + len(wire["bits=16,value_bits=3"])
     # The headers differ by "null" and the digits of a few numbers.
     assert abs(sides - mixed) <= 20
 
