@@ -9,7 +9,9 @@ from pathlib import Path
 __all__ = ["code_digest"]
 
 SHARED_PACKAGES = ("reductions", "attention")
-SHARED_MODULES = tuple(f"experiments.{name}" for name in ("parties", "processes", "protocol", "randomness"))
+SHARED_MODULES = tuple(
+    f"experiments.{name}" for name in ("optimal", "parties", "processes", "protocol", "randomness")
+)
 AFTER_THE_FACT = ("judge", "draw", "main")  # functions of a claim that only read stored rows
 
 
