@@ -13,7 +13,7 @@ from attention.softmax import softmax_attention_reference
 from reductions.optimum import Bracket, common_answer, distinguishability_graph, least_messages
 from reductions.values import ValuesEncoding
 
-__all__ = ["Codebook", "OptimalCache", "codebook", "family", "optimal"]
+__all__ = ["Codebook", "OptimalCache", "codebook", "family_outputs", "optimal"]
 
 LARGEST_FAMILY_BITS = 10
 
@@ -77,9 +77,10 @@ class OptimalCache:
         taken = min(len(keys), len(public) - start)
         if not np.array_equal(keys[:taken], public[start : start + taken]):
             raise ValueError("the optimal cache reads the public keys in their order; got another key")
-        self._family = np.concatenate([self._family, values[:taken]])
-        if self._message is None and len(self._family) == len(public):
-            self._message = self.book.message(self._family)
+        family = np.concatenate([self._family, values[:taken]])
+        if self._message is None and len(family) == len(public):
+            self._message = self.book.message(family)
+        self._family = family
         self._later_keys = np.concatenate([self._later_keys, keys[taken:]])
         self._later_values = np.concatenate([self._later_values, values[taken:]])
 
@@ -161,7 +162,7 @@ def codebook(
     """Return the codebook of a family; the arguments are those of `optimal`."""
     public = np.frombuffer(keys, dtype).reshape(-1, dim)
     encoding = ValuesEncoding.binary(public, value_dim, query_norm=query_norm, decoder="typical")
-    outputs = family(encoding)
+    outputs = family_outputs(encoding)
     bracket = least_messages(distinguishability_graph(outputs, eta))
     used = bracket.upper_messages if messages is None else min(messages, bracket.upper_messages)
     if used < 1:
@@ -172,7 +173,7 @@ def codebook(
     return Codebook(encoding, bracket, used, np.array(answers))
 
 
-def family(encoding: ValuesEncoding) -> NDArray[np.float64]:
+def family_outputs(encoding: ValuesEncoding) -> NDArray[np.float64]:
     """Return the exact answers of every stream that a string is encoded into, without the reader's token.
 
     Parameters

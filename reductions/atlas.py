@@ -172,6 +172,7 @@ def floor_bits(model: str, shape: Shape) -> float:
 
     Examples
     --------
+    >>> from reductions.arrows import TENSOR_FOUR
     >>> round(floor_bits(TENSOR_FOUR, Shape(tokens=64, dim=256, value_dim=16)))  # 2 n d_v - 104
     1944
     """

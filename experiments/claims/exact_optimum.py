@@ -8,7 +8,7 @@ import numpy as np
 from attention.caches.base import Coins
 from attention.softmax import softmax_attention_reference
 from experiments.claim import Check, Claim, Control, Scale, cells
-from experiments.optimal import codebook, family
+from experiments.optimal import codebook, family_outputs
 from experiments.parties import InProcess
 from experiments.plotting import COLOURS, THEORY, new_figure, shade_impossible
 from experiments.randomness import Randomness
@@ -100,7 +100,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     used = book.messages - parameters.get("messages_less", 0)
     cache = f"experiments.optimal:optimal:query_norm={norm!r},eta={told!r},messages={used}"
     encoding = ValuesEncoding.binary(keys, 1, query_norm=norm, decoder="typical")
-    exact_graph = distinguishability_graph(family(encoding), eta)
+    exact_graph = distinguishability_graph(family_outputs(encoding), eta)
     bound = incoherence(keys)
     return {
         "streams": len(book.bracket.colours),
