@@ -165,15 +165,16 @@ def _window_up(instance: Instance, shape: Shape) -> Instance | None:
 
 
 def _four_caches_up(instance: Instance, shape: Shape) -> Instance | None:
-    """Return the norm at which all other pairs weigh less than a bit.
+    """Return the norm at which the worst products of both sides are apart.
 
-    Keys have half of the coordinates; n others a side (Bob's sentinel is one) weigh at most w = n e^{-C(1-eps)}
-    relative to the one picked, so all other pairs at most (1+w)^2 - 1, which must stay below
-    (1-eta)/(1+eta) (theory 7). Theorem B for kappa = w at the eta' that puts w there says which C that is.
+    Keys have half of the coordinates. With w = n e^{-C(1-eps)}, the n others of a side (Bob's sentinel is one)
+    weigh at most w; outputs are products of one factor a side, at least 1/(1+w)^2 for a bit 1 and at most
+    w/(1+w) for a bit 0. So w (1+w) < (1-eta)/(1+eta) decodes (theory 7): Theorem B at the eta' whose ratio
+    is the root w.
     """
     bound = _coherence(shape.tokens + 1, shape.dim // 2)
     ratio = (1 - shape.eta) / (1 + shape.eta)
-    share = sqrt(1 + ratio) - 1
+    share = (sqrt(1 + 4 * ratio) - 1) / 2
     return _asking(instance, values_guarantee(shape.tokens, bound, (1 - share) / (1 + share)))
 
 

@@ -135,7 +135,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     figure, axes = new_figure(width=10.4, height=5.6)
     errors = {r.parameters["arrow"]: r.measured["errors"] for r in records if "arrow" in r.parameters}
     (floors,) = (r.measured["floor_bits"] for r in records if "models" in r.parameters)
-    places = _places(list(floors))
+    places = _places(sorted(floors))
     for arrow in REDUCTIONS:
         x, y = places[arrow.name]
         (from_x, from_y), (to_x, to_y) = places[arrow.source], places[arrow.target]
@@ -165,7 +165,7 @@ def draw(records: Sequence[Record]) -> "Figure":
         height=1.3,
         weight=2.0,
     )
-    for model, bits in floors.items():
+    for model, bits in sorted(floors.items()):
         name = (
             model.replace(", ", ",\n").replace("softmax ", "softmax\n").replace("regressive ", "regressive\n")
         )

@@ -236,7 +236,7 @@ def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
     axes.axhline(6, color=THEORY, linewidth=1)
     axes.annotate("N = 6 bits: incompressible; ▼ guaranteed by Theorem B, d = 2", (0.25, 6.03), (0, 9),
                   textcoords="offset points", fontsize=7.5)  # fmt: skip
-    axes.text(0.25, 1.55, "below a curve: closed to\nevery cache of that η", style="italic", color="#555555")
+    axes.text(0.25, 1.46, "below a curve: closed to\nevery cache of that η", style="italic", color="#555555")
     axes.set(
         xscale="log",
         xlim=(0.23, 35),
@@ -278,7 +278,7 @@ def _draw_codes(axes: "Axes", records: Sequence[Record]) -> None:
                   markerfacecolor="none", label=label)  # fmt: skip
         offset, side = {
             "[3,1]": ((6, -12), "left"),
-            "[7,4]": ((6, 3), "left"),
+            "[7,4]": ((0, -15), "right"),
             "[23,12]": ((-7, 4), "right"),
         }[name]
         axes.annotate(name, (bits / length, success_of_code), offset, textcoords="offset points", ha=side)

@@ -94,17 +94,21 @@ def crowded(shape, model, name, keys):
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])
-def test_the_window_decodes_at_its_norm(eta):
-    shape = replace(SHAPE, eta=eta)
-    keys = equiangular_keys(16, 0.4)
-    norm = crowded(shape, WINDOW, "values in the window", keys)
-    bits = np.random.default_rng(2).integers(0, 2, (16, 200))
-    scores = np.hstack([norm * keys @ keys.T, np.zeros((16, 48 - 16))])  # masked keys score 0
-    for outside in (0.0, 1.0):
-        values = np.vstack([bits, np.full((48 - 16, 200), outside)])
-        assert decodes(softmax(scores) @ values, bits, eta)
-        if eta == 0.9:
-            assert not decodes(softmax(0.5 * scores) @ values, bits, eta)
+@pytest.mark.parametrize(("tokens", "coherence"), [(16, 0.4), (48, 0.4), (4000, 0.0)])
+def test_the_window_decodes_at_its_norm(eta, tokens, coherence):
+    keys = equiangular_keys(16, coherence)
+    norm = crowded(replace(SHAPE, tokens=tokens, eta=eta), WINDOW, "values in the window", keys)
+    bits = np.hstack([1 - np.eye(16), np.eye(16)])
+    token, channel = np.tile(np.arange(16), 2), np.arange(32)
+    # Masked keys score 0; their values help each lone 0 to look like a 1, and the other way round.
+    values = np.vstack([bits, np.repeat([[1.0] * 16 + [0.0] * 16], tokens - 16, axis=0)])
+
+    def apart(norm):
+        scores = np.hstack([norm * keys @ keys.T, np.zeros((16, tokens - 16))])
+        return decodes((softmax(scores) @ values)[token, channel], bits[token, channel], eta)
+
+    assert apart(norm)
+    assert tokens == 48 or not apart(norm - 0.1 / (1 - coherence))  # there the norm is more than needed
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])
@@ -112,14 +116,22 @@ def test_tensor_attention_decodes_at_its_norm(eta):
     shape = replace(SHAPE, eta=eta)
     keys = equiangular_keys(49, 0.4)
     norm = crowded(shape, TENSOR_FOUR, "values of both sides", keys)
-    bits = np.random.default_rng(3).integers(0, 2, (2, 48, 100))
-    first, second = (np.vstack([side, np.ones((1, 100))]) for side in bits)  # the sentinel is Bob's
-    weights = softmax(norm * keys @ keys.T)
-    # Scores of a pair add up, so the output is a product of one factor a side; the sentinel is row 48.
-    assert decodes((weights @ first)[:48] * (weights @ second)[48], bits[0], eta)
-    assert decodes((weights @ first)[48] * (weights @ second)[:48], bits[1], eta)
-    blunt = softmax(0.5 * norm * keys @ keys.T)
-    assert eta < 0.9 or not decodes((blunt @ first)[:48] * (blunt @ second)[48], bits[0], eta)
+    # The worst channels: a lone 0 among ones on both sides, a lone 1 whose only help is the sentinel.
+    one, other = (
+        np.hstack([1 - np.eye(48), np.eye(48)]),
+        np.repeat([[1.0, 0.0]], 48, axis=1).repeat(48, axis=0),
+    )
+    token, channel = np.tile(np.arange(48), 2), np.arange(96)
+
+    def apart(norm):
+        weights = softmax(norm * keys @ keys.T)
+        read, help_ = (weights @ np.vstack([side, np.ones((1, 96))]) for side in (one, other))
+        # Scores of a pair add up, so the output is a product of one factor a side; the sentinel is row 48.
+        outputs = read[token, channel] * help_[48, channel]
+        return decodes(outputs, one[token, channel], eta)
+
+    assert apart(norm)
+    assert not apart(norm - 0.05 / 0.6)  # the guarantee adds 0.01/(1 - eps), a missing neighbour up to 1/48
 
 
 @pytest.mark.parametrize("last_map", [1, 40, 4000])
