@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from attention.caches.base import Cache, Coins, StreamCache
+from attention.caches.clustering import SubGen
 from attention.caches.covering import Golay, Hamming, Repetition
 from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
@@ -300,6 +301,7 @@ CACHES: Mapping[str, Registered] = _register(
         KeyNorm,
         HeavyHitters,
         SnapKV,
+        SubGen,
     ]
 )
 """Every cache that comes along, by name."""

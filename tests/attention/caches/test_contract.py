@@ -44,6 +44,11 @@ REPRESENTATIVES = {
     "knorm": ["knorm:kept_tokens=7"],
     "h2o": ["h2o:kept_tokens=1", "h2o:kept_tokens=7,query_factor=2"],
     "snapkv": ["snapkv:kept_tokens=7,window_tokens=3", "snapkv:kept_tokens=2,window_tokens=1,pool_tokens=4"],
+    "subgen": [
+        "subgen:delta=2.0,cluster_slots=3,value_slots=4",
+        "subgen:delta=1e-9,cluster_slots=1,value_slots=1",
+        "subgen:delta=100.0,cluster_slots=5,value_slots=2",
+    ],
 }
 SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])]
 COMPRESS_WHEN_SENT = {"snapkv"}  # their stream has two parts: before it crosses the wire, and after
