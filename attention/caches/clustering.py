@@ -175,16 +175,29 @@ class SubGen(StreamCache):
 
     def _answer(self, queries: Matrix) -> Matrix:
         self._demand(self._seen)
-        (numerators, up), (denominators, down) = self._estimates(queries)
+        (numerators, up), (denominators, down) = self.estimates(queries)
         # Without a limit estimates that lie further apart than any number overflow.
         ratio = np.exp(np.minimum(up - down, _LARGEST_EXPONENT))
         answers: Matrix = numerators / denominators[:, None] * ratio[:, None]
         return answers
 
-    def _estimates(
+    def estimates(
         self, queries: Matrix
     ) -> tuple[tuple[Matrix, NDArray[np.float64]], tuple[Matrix, NDArray[np.float64]]]:
-        """Return the estimates (m, value_dim) and (m,) of z and tau, each over e^x, and those exponents x (m,)."""
+        """Return the unbiased estimates of which an answer is the ratio.
+
+        Parameters
+        ----------
+        queries : ndarray, shape (m, dim)
+            Finite queries.
+
+        Returns
+        -------
+        numerators : tuple of ndarray, shapes (m, value_dim) and (m,)
+            Estimates of z = sum_l e^<q,k_l> v_l as pairs y, x that stand for y e^x: nothing overflows.
+        denominators : tuple of ndarray, shapes (m,) and (m,)
+            Estimates of tau = sum_l e^<q,k_l>, likewise.
+        """
         sampled = self._value_slots
         values = sampled.values.astype(np.float64)
         squares = np.square(values).sum(axis=1, keepdims=True)

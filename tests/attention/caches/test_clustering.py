@@ -214,7 +214,7 @@ def exact_sums(queries, keys, values):
 
 
 def estimated_sums(cache, queries):
-    (numerators, up), (denominators, down) = cache._estimates(queries)
+    (numerators, up), (denominators, down) = cache.estimates(queries)
     return numerators * np.exp(up)[:, None], denominators * np.exp(down)
 
 
