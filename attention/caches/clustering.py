@@ -16,7 +16,7 @@ __all__ = ["Clusters", "SubGen"]
 
 _LARGEST_SLOTS = 1 << 20
 _JOIN_TOKENS = 256  # tokens that are compared with the clusters at a time
-_SCORES = 1 << 20  # scores in memory at a time
+_SCORES = 1 << 17  # scores in memory at a time
 _LARGEST_EXPONENT = 300.0
 
 
@@ -105,7 +105,8 @@ class Clusters:
         # two of each are compared.
         unit = 2 * (self.dim + 4) * np.finfo(np.float64).eps
         slack = unit * (np.sqrt(np.square(keys).sum(axis=1)) + self._largest_norm) ** 2
-        rows, clusters = np.nonzero(scores >= (scores.max(axis=1) - slack)[:, None])
+        near = scores >= (scores.max(axis=1) - slack)[:, None]
+        rows, clusters = np.divmod(np.flatnonzero(near), len(self))
         squares = _squares(keys[rows], self._rows.array[clusters, : self.dim])
         best = np.lexsort((squares, rows))[np.searchsorted(rows, np.arange(len(keys)))]
         return clusters[best], squares[best]

@@ -325,6 +325,8 @@ def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
     axes.plot(dims, [b["at_most"] for b in brackets], "--", color=THEORY, label="(1 + 2R/δ)$^d$")
     axes.plot(dims, [b["clusters"] for b in brackets], "o", color=COLOURS[1], markersize=6, label="clusters")
     axes.plot(dims, [b["at_least"] for b in brackets], color=THEORY, label="mass covered / area of a cap")
+    keys = [math.ceil(1 / cap_area(dim, 0.5)) for dim in dims]
+    axes.plot(dims, keys, ":", color=THEORY, label="P(d, 1/2), keys that INDEX fills")
     tokens = counts[0].parameters["tokens"]
     axes.set(yscale="log", xlabel="key dimension d", ylabel="clusters m",
              title=f"b   Clusters of unit keys, δ = R/2, n = {tokens:,}")  # fmt: skip
