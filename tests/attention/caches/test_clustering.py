@@ -130,14 +130,14 @@ def test_many_clusters_in_any_blocks():
     assert cache._key_slots.counts.tolist() == counts
 
 
-def test_a_product_that_rounds_everything_away_does_not_decide():
-    """A common large coordinate: scores of 10^12 round by more than all distances are worth."""
+def test_a_product_that_rounds_distances_away_does_not_decide():
+    """A common large coordinate: scores of 10^12 round by as much as the distances are worth."""
     rng = np.random.default_rng(6)
-    small = rng.uniform(-1e-3, 1e-3, (300, 2)).astype(np.float32)
+    small = rng.uniform(-0.03, 0.03, (300, 2)).astype(np.float32)
     keys = np.concatenate([np.full((300, 1), 1234567.125), small], axis=1)
     for blocks in (1, 7, 300):
-        alone = fed(made(dim=2, delta=2e-4), small, np.ones((300, 2)), blocks)
-        shifted = fed(made(dim=3, delta=2e-4), keys, np.ones((300, 2)), blocks)
+        alone = fed(made(dim=2, delta=0.006), small, np.ones((300, 2)), blocks)
+        shifted = fed(made(dim=3, delta=0.006), keys, np.ones((300, 2)), blocks)
         assert 40 < len(alone._clusters) < 100
         assert shifted._key_slots.counts.tolist() == alone._key_slots.counts.tolist()
 
