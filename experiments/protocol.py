@@ -19,7 +19,7 @@ from experiments.randomness import Randomness
 from reductions.certificates import Certificate, one_shot_certificate, sampled_certificate
 from reductions.encoding import Encoding
 
-__all__ = ["Transcript", "play"]
+__all__ = ["Transcript", "play", "play_symbols"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,34 @@ def play(
     Transcript
         Wire bits, errors and sizes.
     """
+    wire_bits, _, wrong = play_symbols(
+        encoding, cache, randomness, channel=channel, positions=positions, eta=eta, sample=sample
+    )
+    problem = encoding.problem
+    return Transcript(wire_bits, int(wrong.sum()), len(wrong), problem.length, problem.alphabet)
+
+
+def play_symbols(
+    encoding: Encoding,
+    cache: str,
+    randomness: Randomness,
+    *,
+    channel: Channel | None = None,
+    positions: int | None = None,
+    eta: float = 0.0,
+    sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
+) -> tuple[int, NDArray[np.int64], NDArray[np.bool_]]:
+    """Play the game once and say which symbols were decoded wrongly; the arguments are those of `play`.
+
+    Returns
+    -------
+    wire_bits : int
+        8 x the bytes that crossed from Alice to Bob.
+    indices : ndarray of int, shape (k,)
+        The symbols asked.
+    wrong : ndarray of bool, shape (k,)
+        Which of them were decoded wrongly.
+    """
     channel = channel or InProcess()
     problem = encoding.problem
     symbols = (sample or problem.sample)(randomness.secret())
@@ -112,4 +140,4 @@ def play(
     wrong = encoding.decode((1.0 - eta) * outputs, indices) != truth
     if eta > 0:
         wrong |= encoding.decode((1.0 + eta) * outputs, indices) != truth
-    return Transcript(8 * len(payload), int(wrong.sum()), len(indices), problem.length, problem.alphabet)
+    return 8 * len(payload), indices, wrong

@@ -9,6 +9,9 @@
 - `reductions.values`: INDEX in the values, binary and with many levels.
 - `reductions.stretched`: a short instance in a long stream.
 - `reductions.keyside`: INDEX in the keys, and in both.
+- `reductions.optimum`: the exact least number of messages of small families.
+- `reductions.coverings`: the best success of too few bits.
+- `reductions.atlas`: from a model's parameters along the reductions (`reductions.arrows`) to its floor.
 - `reductions.certificates`: from errors and a length to proven bits.
 
 Nothing here knows how attention is computed: encodings take and give NumPy arrays.

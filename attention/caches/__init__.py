@@ -20,6 +20,7 @@ from attention.caches.heads import Heads
 from attention.caches.packed import BitPack
 from attention.caches.quantized import Uniform, UniformValues
 from attention.caches.sides import two_sides
+from attention.caches.unmasked import UnmaskedWindow
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
 
@@ -303,6 +304,7 @@ CACHES: Mapping[str, Registered] = _register(
         Hamming,
         Golay,
         Window,
+        UnmaskedWindow,
         Sinks,
         RandomTokens,
         KeyNorm,

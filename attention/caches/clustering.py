@@ -16,7 +16,7 @@ __all__ = ["Clusters", "SubGen"]
 
 _LARGEST_SLOTS = 1 << 20
 _JOIN_TOKENS = 256  # tokens that are compared with the clusters at a time
-_SCORES = 1 << 20  # scores in memory at a time
+_SCORES = 1 << 17  # scores in memory at a time
 _LARGEST_EXPONENT = 300.0
 
 
@@ -105,7 +105,8 @@ class Clusters:
         # two of each are compared.
         unit = 2 * (self.dim + 4) * np.finfo(np.float64).eps
         slack = unit * (np.sqrt(np.square(keys).sum(axis=1)) + self._largest_norm) ** 2
-        rows, clusters = np.nonzero(scores >= (scores.max(axis=1) - slack)[:, None])
+        near = scores >= (scores.max(axis=1) - slack)[:, None]
+        rows, clusters = np.divmod(np.flatnonzero(near), len(self))
         squares = _squares(keys[rows], self._rows.array[clusters, : self.dim])
         best = np.lexsort((squares, rows))[np.searchsorted(rows, np.arange(len(keys)))]
         return clusters[best], squares[best]
@@ -175,16 +176,29 @@ class SubGen(StreamCache):
 
     def _answer(self, queries: Matrix) -> Matrix:
         self._demand(self._seen)
-        (numerators, up), (denominators, down) = self._estimates(queries)
+        (numerators, up), (denominators, down) = self.estimates(queries)
         # Without a limit estimates that lie further apart than any number overflow.
         ratio = np.exp(np.minimum(up - down, _LARGEST_EXPONENT))
         answers: Matrix = numerators / denominators[:, None] * ratio[:, None]
         return answers
 
-    def _estimates(
+    def estimates(
         self, queries: Matrix
     ) -> tuple[tuple[Matrix, NDArray[np.float64]], tuple[Matrix, NDArray[np.float64]]]:
-        """Return the estimates (m, value_dim) and (m,) of z and tau, each over e^x, and those exponents x (m,)."""
+        """Return the unbiased estimates of which an answer is the ratio.
+
+        Parameters
+        ----------
+        queries : ndarray, shape (m, dim)
+            Finite queries.
+
+        Returns
+        -------
+        numerators : tuple of ndarray, shapes (m, value_dim) and (m,)
+            Estimates of z = sum_l e^<q,k_l> v_l as pairs y, x that stand for y e^x: nothing overflows.
+        denominators : tuple of ndarray, shapes (m,) and (m,)
+            Estimates of tau = sum_l e^<q,k_l>, likewise.
+        """
         sampled = self._value_slots
         values = sampled.values.astype(np.float64)
         squares = np.square(values).sum(axis=1, keepdims=True)

@@ -244,7 +244,7 @@ def draw(records: Sequence[Record]) -> "Figure":
         fontsize=8,
     )
     axes.axvline(CONTENTS + 1, color="#777777", linewidth=0.8, linestyle=":")
-    axes.annotate("head-aware budgets", (CONTENTS + 1, 0.8), (-4, 0), textcoords="offset points", rotation=90, ha="right",
+    axes.annotate("head-aware budgets", (CONTENTS + 1, 0.77), (-4, 0), textcoords="offset points", rotation=90, ha="right",
                   fontsize=8)  # fmt: skip
     axes.plot([], [], color="#777777", linewidth=1, label="lines: half of the evicted bits are wrong")
     axes.set(xscale="log", ylim=(0.48, 1.03), xlabel="tokens kept for each contextual head, at the same total",

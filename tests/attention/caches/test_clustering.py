@@ -130,6 +130,18 @@ def test_many_clusters_in_any_blocks():
     assert cache._key_slots.counts.tolist() == counts
 
 
+def test_a_product_that_rounds_distances_away_does_not_decide():
+    """A common large coordinate: scores of 10^12 round by as much as the distances are worth."""
+    rng = np.random.default_rng(6)
+    small = rng.uniform(-0.03, 0.03, (300, 2)).astype(np.float32)
+    keys = np.concatenate([np.full((300, 1), 1234567.125), small], axis=1)
+    for blocks in (1, 7, 300):
+        alone = fed(made(dim=2, delta=0.006), small, np.ones((300, 2)), blocks)
+        shifted = fed(made(dim=3, delta=0.006), keys, np.ones((300, 2)), blocks)
+        assert 40 < len(alone._clusters) < 100
+        assert shifted._key_slots.counts.tolist() == alone._key_slots.counts.tolist()
+
+
 def test_repeated_keys_share_a_cluster_at_the_smallest_radius():
     keys = np.repeat(np.random.default_rng(0).normal(size=(20, 5)) * 1e6, 7, axis=0)
     cache = fed(made(dim=5, delta=1e-90), keys, np.ones((140, 2)), blocks=9)
@@ -214,7 +226,7 @@ def exact_sums(queries, keys, values):
 
 
 def estimated_sums(cache, queries):
-    (numerators, up), (denominators, down) = cache._estimates(queries)
+    (numerators, up), (denominators, down) = cache.estimates(queries)
     return numerators * np.exp(up)[:, None], denominators * np.exp(down)
 
 
@@ -322,6 +334,18 @@ def test_large_scores_do_not_overflow(norm):
     rng = np.random.default_rng(4)
     cache = fed(made(delta=0.5), rng.normal(size=(40, 3)), rng.normal(size=(40, 2)))
     assert np.isfinite(cache.attend(norm * rng.normal(size=(9, 3)))).all()
+
+
+def test_estimates_that_no_number_can_divide_are_cut():
+    """A sampled value far above the only sampled key: e^(10^4) is not a number, and must not become NaN."""
+    apart = 0
+    for seed in range(10):
+        cache = fed(made(dim=1, delta=100.0, t=1, s=1, seed=seed), np.array([[0.0], [1.0]]), np.ones((2, 2)))
+        query = np.array([[1e4]])
+        (_, up), (_, down) = cache.estimates(query)
+        apart += int(up[0] - down[0] > 1000)
+        assert np.isfinite(cache.attend(query)).all()
+    assert apart > 0
 
 
 def test_the_payload_is_as_large_as_theory_says():
