@@ -20,6 +20,7 @@ __all__ = [
     "kronecker_rows",
     "tensor_attention",
     "tensor_attention_reference",
+    "tensor_sums",
     "tensor_tolerance",
 ]
 
@@ -130,10 +131,48 @@ def tensor_attention(
         chosen = slice(start, start + together)
         side = _FirstSide(q[chosen], k1, v1, rows)
         shifts = np.where(sharp[chosen], side.maxima(sums) - highest, 0.0) if sharp[chosen].any() else None
-        side.attend(sums, shifts, outputs[chosen])
+        totals = side.sums(sums, shifts, outputs[chosen])
+        outputs[chosen] /= totals[:, None]
     if exponent1 + exponent2:
         np.ldexp(outputs, exponent1 + exponent2, out=outputs)
     return outputs
+
+
+def tensor_sums(
+    queries: Matrix, keys1: Matrix, weights1: Matrix, keys2: Matrix, weights2: Matrix
+) -> tuple[Matrix, NDArray[np.float64]]:
+    """Add up e^<q, k1_a o k2_b> u1_a o u2_b over all pairs, in float64.
+
+    Parameters
+    ----------
+    queries : ndarray, shape (m, d)
+        Finite queries.
+    keys1, keys2 : ndarray, shapes (n1, d) and (n2, d)
+        Keys of either side; there may be none.
+    weights1, weights2 : ndarray, shapes (n1, c) and (n2, c)
+        What each counts.
+
+    Returns
+    -------
+    sums, shifts : ndarray of float64, shapes (m, c) and (m,)
+        The sums over e^shift, the largest score of each query; both 0 if there are no pairs.
+    """
+    sums, shifts = np.zeros((len(queries), weights1.shape[1])), np.zeros(len(queries))
+    if not len(keys1) or not len(keys2):
+        return sums, shifts
+    q, k1, k2 = (array.astype(np.float64) for array in (queries, keys1, keys2))
+    (u1, _, exponent1), (u2, _, exponent2) = (
+        scaled_values(u.astype(np.float64)) for u in (weights1, weights2)
+    )
+    together, rows = max(1, ROW_BLOCK // len(k1)), min(ROW_BLOCK, len(k1))
+    key_block = min(KEY_BLOCK, len(k2))
+    exponentials = ExponentialSums(k2, u2, rows * together, key_block, highest=0.0, shifted=True, raised=True)
+    for start in range(0, len(q), together):
+        chosen = slice(start, start + together)
+        side = _FirstSide(q[chosen] * LOG2_E, k1, u1, rows)
+        shifts[chosen] = side.maxima(exponentials)
+        side.sums(exponentials, shifts[chosen], sums[chosen])
+    return np.ldexp(sums, exponent1 + exponent2), shifts / LOG2_E
 
 
 def tensor_tolerance(
@@ -263,16 +302,16 @@ class _FirstSide:
         largest: Matrix = np.max(by_part, axis=0)
         return largest
 
-    def attend(self, sums: ExponentialSums, shifts: Matrix | None, outputs: Matrix) -> None:
-        """Write the outputs of all queries, for values as they are scaled."""
-        totals = np.zeros(len(self._queries), outputs.dtype)
+    def sums(self, sums: ExponentialSums, shifts: Matrix | None, numerators: Matrix) -> Matrix:
+        """Return the sums of weights; add those of weights times values to `numerators`."""
+        totals: Matrix = np.zeros(len(self._queries), numerators.dtype)
         for part in self._starts:
             rows, values = self._rows(part), self._values[part]
-            numerators = np.empty((len(rows), values.shape[1]), outputs.dtype)
+            products = np.empty((len(rows), values.shape[1]), numerators.dtype)
             column = np.zeros(len(rows)) if shifts is None else np.repeat(shifts, len(values))
-            totals += sums(rows, column, numerators).reshape(len(totals), -1).sum(axis=1)
-            outputs += np.einsum("qac,ac->qc", numerators.reshape(len(totals), *values.shape), values)
-        outputs /= totals[:, None]
+            totals += sums(rows, column, products).reshape(len(totals), -1).sum(axis=1)
+            numerators += np.einsum("qac,ac->qc", products.reshape(len(totals), *values.shape), values)
+        return totals
 
 
 def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
 from attention.caches.heads import Heads
 from attention.caches.packed import BitPack
 from attention.caches.quantized import Uniform, UniformValues
-from attention.caches.sides import two_sides
+from attention.caches.sides import TensorCache, two_sides
+from attention.caches.tensor_clustering import SubGen4
 from attention.caches.unmasked import UnmaskedWindow
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
@@ -183,7 +184,7 @@ def resolve(spec: str) -> CacheSpec:
 _METHODS = ("append", "attend", "to_bytes", "from_bytes")
 
 
-def _register(classes: Iterable[type[StreamCache]]) -> Mapping[str, Registered]:
+def _register(classes: Iterable[type[StreamCache] | type[TensorCache]]) -> Mapping[str, Registered]:
     """Return the registry of these classes, in their order."""
     return MappingProxyType(
         {
@@ -311,6 +312,7 @@ CACHES: Mapping[str, Registered] = _register(
         HeavyHitters,
         SnapKV,
         SubGen,
+        SubGen4,
         Heads,
     ]
 )

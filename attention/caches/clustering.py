@@ -1,6 +1,6 @@
 """Caches that cluster keys online: SubGen, whose size follows the geometry of the keys, not their number."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from attention.caches.reservoirs import KeySlots, ValueSlots
 from attention.caches.wire import Codes, Field, Floats, WireError
 from attention.checks import Matrix, integer, positive
 
-__all__ = ["Clusters", "SubGen"]
+__all__ = ["Clusters", "Estimate", "SubGen", "quotients"]
+
+Estimate: TypeAlias = tuple[Matrix, NDArray[np.float64]]
 
 _LARGEST_SLOTS = 1 << 20
 _JOIN_TOKENS = 256  # tokens that are compared with the clusters at a time
@@ -176,15 +178,9 @@ class SubGen(StreamCache):
 
     def _answer(self, queries: Matrix) -> Matrix:
         self._demand(self._seen)
-        (numerators, up), (denominators, down) = self.estimates(queries)
-        # Without a limit estimates that lie further apart than any number overflow.
-        ratio = np.exp(np.minimum(up - down, _LARGEST_EXPONENT))
-        answers: Matrix = numerators / denominators[:, None] * ratio[:, None]
-        return answers
+        return quotients(*self.estimates(queries))
 
-    def estimates(
-        self, queries: Matrix
-    ) -> tuple[tuple[Matrix, NDArray[np.float64]], tuple[Matrix, NDArray[np.float64]]]:
+    def estimates(self, queries: Matrix) -> tuple[Estimate, Estimate]:
         """Return the unbiased estimates of which an answer is the ratio.
 
         Parameters
@@ -199,15 +195,25 @@ class SubGen(StreamCache):
         denominators : tuple of ndarray, shapes (m,) and (m,)
             Estimates of tau = sum_l e^<q,k_l>, likewise.
         """
+        numerators, (sums, shifts) = (_exponential_sums(queries, *rows) for rows in self.samples())
+        return numerators, (sums[:, 0], shifts)
+
+    def samples(self) -> tuple[tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
+        """Return the sampled keys and what e^<q,k> of each counts, in the numerator and in the denominator.
+
+        Returns
+        -------
+        numerator : tuple of ndarray, shapes (s, dim) and (s, value_dim)
+            Keys of the value slots, and mu v/(s |v|^2); no rows while all values are zero.
+        denominator : tuple of ndarray, shapes (m t, dim) and (m t, 1)
+            Keys of the clusters' slots, and n_a/t.
+        """
         sampled = self._value_slots
         values = sampled.values.astype(np.float64)
         squares = np.square(values).sum(axis=1, keepdims=True)
-        numerators = _exponential_sums(
-            queries, sampled.keys, values / squares * (sampled.total / self.value_slots)
-        )
+        weighted = values / squares * (sampled.total / self.value_slots)
         shares = np.repeat(self._key_slots.counts / self.cluster_slots, self.cluster_slots)
-        sums, shifts = _exponential_sums(queries, self._key_slots.keys.reshape(-1, self.dim), shares[:, None])
-        return numerators, (sums[:, 0], shifts)
+        return (sampled.keys, weighted), (self._key_slots.keys.reshape(-1, self.dim), shares[:, None])
 
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         sampled = self._value_slots
@@ -251,6 +257,28 @@ class SubGen(StreamCache):
         self._clusters.open(representatives)
         self._key_slots.restore(members, cluster_keys)
         self._value_slots.restore(total, due, keys, values)
+
+
+def quotients(numerators: Estimate, denominators: Estimate) -> Matrix:
+    """Return the ratios of two estimates.
+
+    Parameters
+    ----------
+    numerators : tuple of ndarray, shapes (m, value_dim) and (m,)
+        Pairs y, x that stand for y e^x.
+    denominators : tuple of ndarray, shapes (m,) and (m,)
+        Likewise.
+
+    Returns
+    -------
+    ndarray, shape (m, value_dim)
+        The ratios.
+    """
+    (above, up), (below, down) = numerators, denominators
+    # Without a limit estimates that lie further apart than any number overflow.
+    ratio = np.exp(np.minimum(up - down, _LARGEST_EXPONENT))
+    answers: Matrix = above / below[:, None] * ratio[:, None]
+    return answers
 
 
 def _squares(keys: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
