@@ -20,6 +20,11 @@ With equiangular addresses the second is attained where all other values are one
 r = (1-eta)/(1+eta), that is
 
     C > ln(n / w*)/(1 - eps),      w* = (sqrt(1 + 4 r) - 1)/2.
+
+*Longer streams.* Written m > 1 times, with the sentinel at the end of every round, the token picked weighs
+m e^C and all others of a side, Bob's sentinel among them, at most (m n + 1) e^{C eps} <= m (n + 1) e^{C eps};
+if the sentinel is picked the others weigh at most m n e^{C eps}. So n + 1 in the place of n suffices,
+whatever m: in few dimensions, where n + 1 is a packing number, C stays bounded as the stream grows.
 """
 
 from __future__ import annotations
@@ -58,6 +63,8 @@ class TensorEncoding:
         When decoding is proved, or None where no finite C is.
     sentinel : bool
         Whether Bob's token is the sentinel; else its values are zero, and nothing is proved.
+    rounds : int
+        How often Alice writes the n tokens; beyond 1 the sentinel ends each of her rounds, too.
 
     Raises
     ------
@@ -71,9 +78,12 @@ class TensorEncoding:
     threshold: float
     guarantee: Guarantee | None = None
     sentinel: bool = True
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         check_unit_rows(self.addresses)
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
         if self.value_dim < 1:
             raise ValueError(f"value_dim must be at least 1, got {self.value_dim}")
         if not 0 <= self.query_norm < inf:
@@ -91,6 +101,7 @@ class TensorEncoding:
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
         sentinel: bool = True,
+        rounds: int = 1,
     ) -> Self:
         """Write bits as values 0 and 1.
 
@@ -112,6 +123,8 @@ class TensorEncoding:
             Threshold in the middle between the worst outputs of the two bits, or 1/2.
         sentinel : bool
             Whether Bob's token is the sentinel.
+        rounds : int
+            How often Alice writes the tokens.
 
         Returns
         -------
@@ -129,9 +142,10 @@ class TensorEncoding:
                 f"addresses must be at least 2, of a token and the sentinel; got {len(addresses)}"
             )
         incoherence = known_incoherence(addresses, incoherence)
+        rivals = tokens if rounds == 1 else tokens + 1
         guarantee = None
         if incoherence < 1:
-            required = required_tensor_norm(tokens, incoherence, eta) + MARGIN_NATS / (1 - incoherence)
+            required = required_tensor_norm(rivals, incoherence, eta) + MARGIN_NATS / (1 - incoherence)
             guarantee = Guarantee(required, incoherence, eta, failure_probability)
         if query_norm is None:
             if guarantee is None:
@@ -140,22 +154,27 @@ class TensorEncoding:
                     "other addresses"
                 )
             query_norm = guarantee.query_norm
-        others = interference(tokens, query_norm, incoherence)
+        others = interference(rivals, query_norm, incoherence)
         least_of_one, most_of_zero = (1 - eta) / (1 + others) ** 2, (1 + eta) * others / (1 + others)
         threshold = min((least_of_one + most_of_zero) / 2, least_of_one)
         if decoder == "typical":
             threshold = 0.5
-        return cls(addresses, value_dim, query_norm, threshold, guarantee, sentinel)
+        return cls(addresses, value_dim, query_norm, threshold, guarantee, sentinel, rounds)
 
     @property
     def problem(self) -> Index:
         """INDEX on 2 n d_v bits."""
-        return Index(2 * self.tokens * self.value_dim)
+        return Index(2 * self.addressed * self.value_dim)
+
+    @property
+    def addressed(self) -> int:
+        """Number n of tokens that hold bits."""
+        return len(self.addresses) - 1
 
     @property
     def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.addresses) - 1
+        """Number of tokens Alice writes: n, or rounds (n + 1) where there are several rounds."""
+        return self.addressed if self.rounds == 1 else self.rounds * (self.addressed + 1)
 
     @property
     def dim(self) -> int:
@@ -165,7 +184,7 @@ class TensorEncoding:
     @property
     def public_keys(self) -> Floats:
         """The keys of Alice's tokens on both sides, shape (n, 2 d): public coins."""
-        return np.hstack(self._keys(self.addresses[:-1]))
+        return np.hstack(self._keys(self._in_rounds(self.addresses)))
 
     def encode(self, x: Symbols) -> TensorTokens:
         """Return Alice's n tokens.
@@ -185,9 +204,12 @@ class TensorEncoding:
         ValueError
             If `x` is not a string of the problem.
         """
-        bits = self.problem.check_string(x).reshape(2, self.tokens, self.value_dim)
-        first, second = bits.astype(self.addresses.dtype)
-        keys1, keys2 = self._keys(self.addresses[:-1])
+        bits = self.problem.check_string(x).reshape(2, self.addressed, self.value_dim)
+        last = np.full((1, self.value_dim), self.sentinel)
+        first, second = (
+            self._in_rounds(np.vstack([side, last])) for side in bits.astype(self.addresses.dtype)
+        )
+        keys1, keys2 = self._keys(self._in_rounds(self.addresses))
         return TensorTokens(keys1, first, keys2, second)
 
     def reader_token(self) -> TensorTokens:
@@ -220,8 +242,9 @@ class TensorEncoding:
         ValueError
             If `indices` is empty or leaves the range.
         """
-        second, token = np.divmod(np.unique(self._questions(indices)), self.tokens)
-        picked = np.where(second == 0, token, self.tokens), np.where(second == 1, token, self.tokens)
+        second, token = np.divmod(np.unique(self._questions(indices)), self.addressed)
+        last = self.addressed
+        picked = np.where(second == 0, token, last), np.where(second == 1, token, last)
         halves = np.hstack([self.addresses[places] for places in picked])
         return halves * self.addresses.dtype.type(self.query_norm)
 
@@ -252,6 +275,10 @@ class TensorEncoding:
     def _questions(self, indices: Symbols) -> NDArray[np.int64]:
         """Return the number of each query: i for V1_i, n + j for V2_j."""
         return self.problem.check_indices(indices) // self.value_dim
+
+    def _in_rounds(self, rows: Floats) -> Floats:
+        """Return rows of the tokens and the sentinel as Alice writes them."""
+        return rows[:-1] if self.rounds == 1 else np.tile(rows, (self.rounds, 1))
 
     def _keys(self, addresses: Floats) -> tuple[Floats, Floats]:
         """Return keys of both sides: each address in its own half, ones in the other."""

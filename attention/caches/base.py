@@ -1,5 +1,6 @@
 """What a cache is, and the frame that makes each of ours a small class."""
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -137,8 +138,7 @@ class WireCache(ABC):
         tuple of str
             The keyword-only arguments of ``__init__``.
         """
-        arguments = inspect.signature(cls).parameters.values()
-        return tuple(argument.name for argument in arguments if argument.kind is argument.KEYWORD_ONLY)
+        return _keyword_only(cls)
 
     def parameters(self) -> tuple[Scalar, ...]:
         """Return the values of the parameters, in the order of `parameter_names`.
@@ -170,6 +170,13 @@ class WireCache(ABC):
     @abstractmethod
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:
         """Take over a state that fits the layout; WireError if its parts contradict each other."""
+
+
+@functools.cache
+def _keyword_only(cls: type[WireCache]) -> tuple[str, ...]:
+    """Return the names of a class's keyword-only arguments."""
+    arguments = inspect.signature(cls).parameters.values()
+    return tuple(argument.name for argument in arguments if argument.kind is argument.KEYWORD_ONLY)
 
 
 class StreamCache(WireCache):

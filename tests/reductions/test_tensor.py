@@ -78,6 +78,18 @@ def test_equiangular_addresses_make_the_bound_tight(eps, eta):
     assert errors(required * (1 - 1e-3)) > 0
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.9])
+@pytest.mark.parametrize("rounds", [2, 3, 20])
+def test_rounds_need_no_larger_norm_than_two_of_them(rounds, eta):
+    addresses = equiangular_keys(7, 0.5)
+    encoding = TensorEncoding.binary(addresses, 2, eta=eta, rounds=rounds)
+    assert encoding.query_norm == TensorEncoding.binary(addresses, 2, eta=eta, rounds=2).query_norm
+    assert (encoding.tokens, encoding.problem.length) == (7 * rounds, 24)
+    assert len(encoding.encode(np.zeros(24, np.uint8))) == len(encoding.public_keys) == 7 * rounds
+    for x in adversarial_strings(encoding, np.random.default_rng(0)):
+        assert worst_errors(encoding, x, eta).size == 0
+
+
 def test_without_the_sentinel_bits_are_lost():
     addresses = gaussian_keys(17, 32, np.random.default_rng(0))
     encoding = TensorEncoding.binary(addresses, 8, sentinel=False)
