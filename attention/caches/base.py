@@ -58,8 +58,9 @@ class StreamCache(ABC):
 
     A family gives its state and its rule, in five methods: `_append` reads checked tokens, `_tokens`
     returns the tokens that stand for the stream, `_state` and `_layout` say what is on the wire, `_restore`
-    takes it back. Parameters are the keyword-only arguments of ``__init__``, each kept as an attribute of
-    the same name.
+    takes it back. One that answers in another way than by softmax attention over some tokens gives
+    `_answer` instead of `_tokens`. Parameters are the keyword-only arguments of ``__init__``, each kept as
+    an attribute of the same name.
 
     Parameters
     ----------
@@ -106,18 +107,14 @@ class StreamCache(ABC):
         Returns
         -------
         ndarray, shape (m, value_dim)
-            Softmax attention over the tokens that stand for the stream.
+            Attention over the stream, as far as the cache knows it.
 
         Raises
         ------
         ValueError
             If the shape is wrong, an entry is not finite, or no token was read yet.
         """
-        checked = matrix("queries", queries, self.dim)
-        keys, values = self._tokens()
-        if not len(keys):
-            raise ValueError("the cache is empty: append tokens before attending")
-        return softmax_attention(checked.astype(keys.dtype, copy=False), keys, values)
+        return self._answer(matrix("queries", queries, self.dim))
 
     def to_bytes(self) -> bytes:
         """Return the payload that carries the whole state.
@@ -197,9 +194,20 @@ class StreamCache(ABC):
     def _append(self, keys: Matrix, values: Matrix) -> None:
         """Read checked tokens; on ValueError the state is unchanged."""
 
-    @abstractmethod
+    def _answer(self, queries: Matrix) -> Matrix:
+        """Return the answers to checked queries: softmax attention over `_tokens`, where nothing else is said."""
+        keys, values = self._tokens()
+        self._demand(len(keys))
+        return softmax_attention(queries.astype(keys.dtype, copy=False), keys, values)
+
     def _tokens(self) -> tuple[Matrix, Matrix]:
         """Return keys and values of one dtype that stand for the stream."""
+        raise NotImplementedError(f"{type(self).__name__} gives neither _tokens nor _answer")
+
+    def _demand(self, tokens: int) -> None:
+        """Raise ValueError if there are no tokens to attend to."""
+        if not tokens:
+            raise ValueError("the cache is empty: append tokens before attending")
 
     @abstractmethod
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
