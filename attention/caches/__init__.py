@@ -10,12 +10,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from attention.caches.balance import Balance
 from attention.caches.base import Cache, Coins, StreamCache
+from attention.caches.coreset import Coreset
 from attention.caches.covering import Golay, Hamming, Repetition
 from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
+from attention.caches.linear import Linear
+from attention.caches.lowrank import LowRank
+from attention.caches.merging import Merge
 from attention.caches.packed import BitPack
+from attention.caches.qjl import QJL
 from attention.caches.quantized import Uniform, UniformValues
+from attention.caches.rotated import TurboQuant
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
 
@@ -298,6 +305,13 @@ CACHES: Mapping[str, Registered] = _register(
         KeyNorm,
         HeavyHitters,
         SnapKV,
+        Coreset,
+        Balance,
+        Merge,
+        LowRank,
+        Linear,
+        TurboQuant,
+        QJL,
     ]
 )
 """Every cache that comes along, by name."""

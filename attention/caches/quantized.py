@@ -11,7 +11,7 @@ from attention.caches.public import PublicKeyCache
 from attention.caches.wire import Codes, Field, Floats
 from attention.checks import Matrix, integer, one_of
 
-__all__ = ["Uniform", "UniformValues"]
+__all__ = ["Groups", "Uniform", "UniformValues"]
 
 _AXES = ("channel", "token")
 _LARGEST_GROUP = 1 << 20
@@ -62,8 +62,8 @@ class Uniform(StreamCache):
         self.group_size = integer("group_size", group_size, 1, _LARGEST_GROUP)
         self.key_axis = one_of("key_axis", key_axis, _AXES)
         self.value_axis = one_of("value_axis", value_axis, _AXES)
-        self._keys = _Groups("keys", self.dim, self.bits, self.group_size, self.key_axis)
-        self._values = _Groups("values", self.value_dim, self.bits, self.group_size, self.value_axis)
+        self._keys = Groups("keys", self.dim, self.bits, self.group_size, self.key_axis)
+        self._values = Groups("values", self.value_dim, self.bits, self.group_size, self.value_axis)
 
     def _append(self, keys: Matrix, values: Matrix) -> None:
         rounded = round_to("float16", keys, "keys"), round_to("float16", values, "values")
@@ -111,7 +111,7 @@ class UniformValues(PublicKeyCache):
         super().__init__(dim, value_dim, coins)
         self.bits = integer("bits", bits, 1, 8)
         self.group_size = integer("group_size", group_size, 1, _LARGEST_GROUP)
-        self._groups = _Groups("values", self.value_dim, self.bits, self.group_size, "token")
+        self._groups = Groups("values", self.value_dim, self.bits, self.group_size, "token")
 
     def _append_values(self, values: Matrix) -> None:
         self._groups.extend(*self._groups.quantise(round_to("float16", values, "values")))
@@ -131,8 +131,22 @@ class UniformValues(PublicKeyCache):
         self._groups.extend(*arrays)
 
 
-class _Groups:
-    """One matrix, quantised in groups along an axis; rows that do not fill a group yet are kept as they are."""
+class Groups:
+    """One matrix, quantised in groups along an axis; rows that do not fill a group yet are kept as they are.
+
+    Parameters
+    ----------
+    name : str
+        What the matrix is called, for error messages.
+    columns : int
+        Its number of columns.
+    bits : int
+        Bits per code, 1 to 8.
+    size : int
+        Numbers in a group, at least 1.
+    axis : str
+        "channel" or "token", as in `Uniform`.
+    """
 
     def __init__(self, name: str, columns: int, bits: int, size: int, axis: str) -> None:
         self._name, self._columns, self._levels, self._size = name, columns, 1 << bits, size
