@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.caches.base import Coins, Rows
+from attention.caches.base import Coins
 from attention.caches.dense import StoredCache
 from attention.caches.wire import Field
 from attention.checks import Matrix, integer, positive

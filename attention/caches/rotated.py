@@ -95,8 +95,8 @@ class _Rotated:
 
     def matrix(self) -> Matrix:
         """Return the matrix that is stood for."""
-        directions = lloyd_max(self._columns, self._bits)[self._codes.array] @ self._rotation
-        return (directions * self._norms.array).astype(np.float32)
+        directions: Matrix = lloyd_max(self._columns, self._bits)[self._codes.array] @ self._rotation
+        return np.asarray(directions * self._norms.array, np.float32)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Return the state, as `layout` describes it."""
