@@ -400,5 +400,7 @@ def _print_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a mapping as a plain dict, anything else as it is."""
-    return dict(value) if hasattr(value, "items") else value
+    """Return a mapping as a dict of what JSON can hold, anything else as it is."""
+    if not hasattr(value, "items"):
+        return value
+    return {k: v if v is None or isinstance(v, str | int | float) else repr(v) for k, v in value.items()}

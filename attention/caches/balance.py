@@ -38,9 +38,9 @@ class Balance(StoredCache):
 
     References
     ----------
-    I. Han et al. BalanceKV: KV Cache Compression through Discrepancy Theory, arXiv:2502.07861; R. Alweiss,
-    Y. P. Liu, M. Sawhney. Discrepancy Minimization via a Self-Balancing Walk. STOC 2021, arXiv:2006.14009.
-    Our reading: the walk goes over the differences of pairs, so that exactly half survive.
+    Streaming Attention Approximation via Discrepancy Theory (BalanceKV). NeurIPS 2025, arXiv:2502.07861;
+    R. Alweiss, Y. P. Liu, M. Sawhney. Discrepancy Minimization via a Self-Balancing Walk. STOC 2021,
+    arXiv:2006.14009. Our reading: the walk goes over the differences of pairs, so that exactly half survive.
     """
 
     name: ClassVar[str] = "balance"

@@ -34,7 +34,7 @@ class Coreset(RandomTokens):
 
     References
     ----------
-    I. Han et al. BalanceKV: KV Cache Compression through Discrepancy Theory, arXiv:2502.07861, whose
+    Streaming Attention Approximation via Discrepancy Theory (BalanceKV). NeurIPS 2025, arXiv:2502.07861, whose
     baseline of independent samples this is (our reading).
     """
 
