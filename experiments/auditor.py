@@ -13,7 +13,7 @@ from attention.caches.installed import announced
 from experiments.processes import FreshProcesses
 from experiments.protocol import play
 from experiments.randomness import Randomness
-from experiments.readers import fitting_readers
+from experiments.reading import fitting_readers
 from reductions.certificates import rate_distortion
 from reductions.encoding import Encoding
 from reductions.keys import gaussian_keys, incoherence_bound
@@ -54,7 +54,7 @@ class Audit:
     wire_bits : int
         8 x the bytes that crossed from Alice's process to Bob's.
     reader : str
-        Who read best, of `experiments.readers.READERS`.
+        Who read best, of `experiments.reading.READERS`.
     readers : tuple of str
         Who was to read; the certificate pays log2 of their number.
     errors : int
@@ -127,7 +127,7 @@ def audit(
     positions : int, optional
         Symbols to ask; all of them up to 8192 tokens, else 4096.
     readers : sequence of str, optional
-        Who reads, of `experiments.readers.READERS`; all that apply and take seconds if not given: those that
+        Who reads, of `experiments.reading.READERS`; all that apply and take seconds if not given: those that
         solve for the values up to 1024 tokens, the search for the likeliest string up to 64.
 
     Returns

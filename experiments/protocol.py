@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from attention.caches.base import Coins
 from experiments.parties import Answered, Channel, InProcess
 from experiments.randomness import Randomness
-from experiments.readers import THRESHOLD, check_readers
+from experiments.reading import THRESHOLD, check_readers
 from reductions.certificates import Certificate, one_shot_certificate, sampled_certificate
 from reductions.encoding import Encoding
 from reductions.values import ValuesEncoding
@@ -103,7 +103,7 @@ def play(
     sample : callable, optional
         Draws x from the secret generator; uniform by default. The certificate holds for uniform x alone.
     readers : sequence of str
-        Who reads, of `experiments.readers.READERS`; the errors are those of the best. All but the threshold
+        Who reads, of `experiments.reading.READERS`; the errors are those of the best. All but the threshold
         need every position and exact answers.
 
     Returns

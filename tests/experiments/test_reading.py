@@ -10,7 +10,7 @@ import experiments
 from experiments.cli import main
 from experiments.protocol import Transcript, play
 from experiments.randomness import Randomness
-from experiments.readers import READERS, fitting_readers
+from experiments.reading import READERS, fitting_readers
 from reductions.certificates import one_shot_certificate
 from reductions.keys import gaussian_keys
 from reductions.keyside import KeysEncoding
