@@ -280,6 +280,24 @@ def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: 
 
 
 @main.command()
+@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
+@click.option("--out", type=click.Path(dir_okay=False), default="report.html", help="The page to write.")
+@click.option("--seed", type=SEED, default=0, help="Root seed of the runs to report.")
+def report(results: str, out: str, seed: int) -> None:
+    """Write verdicts, evidence and figures of stored work into one page of HTML; nothing is run.
+
+    Each claim is shown at the largest scale of which every block is stored.
+    """
+    from experiments.report import write_report
+    from experiments.store import Store
+
+    with Store(results, create=False) as store:
+        shown = write_report(store, out, seed=seed)
+    whole = sum(section.verdict is not None for section in shown)
+    click.echo(f"{out}: {whole} of {len(shown)} claims; run `kvfloor reproduce` for the others.")
+
+
+@main.command()
 @click.argument("results", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--into", required=True, type=click.Path(dir_okay=False), help="The store they are added to.")
 def merge(results: tuple[str, ...], into: str) -> None:

@@ -8,8 +8,22 @@ from pathlib import Path
 
 __all__ = ["code_digest"]
 
-SHARED_PACKAGES = ("reductions", "attention")
-SHARED_MODULES = tuple(f"experiments.{name}" for name in ("parties", "processes", "protocol", "randomness"))
+# What only organises, judges or shows measurements; all else in the three packages may decide them.
+BYSTANDERS = frozenset(
+    {
+        "auditor",
+        "claim",
+        "cli",
+        "code",
+        "floors",
+        "models",
+        "plotting",
+        "report",
+        "reproduction",
+        "store",
+        "sweep",
+    }
+)
 AFTER_THE_FACT = ("judge", "draw", "main")  # functions of a claim that only read stored rows
 
 
@@ -17,9 +31,9 @@ AFTER_THE_FACT = ("judge", "draw", "main")  # functions of a claim that only rea
 def code_digest(claim: str) -> str:
     """Return a digest of everything that decides what a claim's blocks measure.
 
-    It covers the packages `reductions` and `attention`, the play, and the claim's module without what runs
-    after the fact: a better figure or a sharper check reads the stored rows again, a changed construction
-    does not. Comments, docstrings and layout do not count.
+    It covers `reductions`, `attention`, what of `experiments` is not a bystander, and the claim's module
+    without what runs after the fact: a better figure or a sharper check reads the stored rows again, a
+    changed construction does not. Comments, docstrings and layout do not count.
 
     Parameters
     ----------
@@ -40,8 +54,9 @@ def code_digest(claim: str) -> str:
 def _shared_digest() -> str:
     """Return the digest of the code that all claims share."""
     digest = sha256()
-    packages = [path for name in SHARED_PACKAGES for path in sorted(_source(name).parent.rglob("*.py"))]
-    for path in [*packages, *map(_source, SHARED_MODULES)]:
+    packages = [path for name in ("reductions", "attention") for path in _source(name).parent.rglob("*.py")]
+    helpers = [path for path in _source("experiments").parent.glob("*.py") if path.stem not in BYSTANDERS]
+    for path in sorted([*packages, *helpers]):
         digest.update(_meaning(path))
     return digest.hexdigest()
 

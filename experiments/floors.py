@@ -1,19 +1,14 @@
-"""Explicit lower bounds for given sizes, from the theorems alone (theory 1 to 3)."""
+"""Explicit lower bounds for given sizes, from the theorems alone: the atlas, for a model's heads together."""
 
 from dataclasses import dataclass
-from math import log
 
 from experiments.models import model_named
-from reductions.certificates import one_shot_certificate
-from reductions.keys import incoherence_bound
-from reductions.keyside import keys_guarantee, required_bit_norm
-from reductions.values import level_count, values_guarantee
+from reductions.arrows import TRANSFORMER
+from reductions.atlas import Floor, floors_of
+from reductions.reduction import Shape
 
 __all__ = ["Bound", "Floors", "floors"]
 
-FAILURE_PROBABILITY = 1e-6  # that randomly drawn keys are more coherent than assumed
-LOWEST = 1e-6  # the least value of the precision floor, relative to the largest
-FINEST_ETA = 1e-6  # a finer accuracy is counted as this one
 DEFAULT_DIM = 64
 
 
@@ -67,10 +62,10 @@ class Floors:
 
 
 def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str | None = None) -> Floors:
-    """Return explicit lower bounds on the bits of a cache.
+    """Return explicit lower bounds on the bits of a cache, along every path of the atlas that applies.
 
     Separate caches are bounded each on its own and added up: the instance draws their symbols
-    independently, and its keys are Gaussian, with the incoherence that they exceed with probability 1e-6.
+    independently, and Gaussian keys have the incoherence that they exceed with probability 1e-9.
 
     Parameters
     ----------
@@ -94,8 +89,6 @@ def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str 
     """
     if model is not None and dim is not None:
         raise ValueError("a model has its own dimension: give --dim or --model, not both")
-    if tokens < 2:
-        raise ValueError(f"tokens must be at least 2; got {tokens}")
     shape = model_named(model) if model is not None else None
     dim = shape.head_dim if shape else DEFAULT_DIM if dim is None else dim
     if dim < 3:
@@ -104,49 +97,16 @@ def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str 
     subject = f"n = {tokens:,}, d = d_v = {dim}, η = {eta:g}"
     if shape:
         subject += f"; {shape.name}: {shape.layers} layers x {shape.kv_heads} KV heads"
-    bounds = (
-        _values(tokens, dim, eta, caches),
-        _precision(tokens, dim, eta, caches),
-        _both(tokens, dim, eta, caches),
-    )
+    found = floors_of(TRANSFORMER, Shape(tokens, dim, dim, eta, caches))
+    bounds = tuple(map(_bound, found))
     return Floors(subject, tokens, dim, caches, eta, 32 * tokens * dim * caches, bounds)
 
 
-def _certified(symbols: int, alphabet: int) -> float:
-    """Return what an error-free play proves."""
-    return one_shot_certificate(symbols, 0, alphabet).certified_bits
-
-
-def _values(tokens: int, dim: int, eta: float, caches: int) -> Bound:
-    """Return Theorem B's bound: every value is a bit."""
-    incoherence = incoherence_bound("gaussian", tokens, dim, FAILURE_PROBABILITY)
-    guarantee = values_guarantee(tokens, incoherence, eta)
-    assert guarantee is not None
-    reason = f"Theorem B: n d_v bits in the values, keys of incoherence {incoherence:.3f}, C = {guarantee.query_norm:.0f}"
-    return Bound("values", _certified(tokens * dim * caches, 2), guarantee.query_norm, reason)
-
-
-def _precision(tokens: int, dim: int, eta: float, caches: int) -> Bound:
-    """Return the precision bound: every value is one of L(eta) geometric levels."""
-    incoherence = incoherence_bound("gaussian", tokens, dim, FAILURE_PROBABILITY)
-    norm = log(tokens / LOWEST**2) / (
-        1 - incoherence
-    )  # kappa = lowest^2: neighbours cost a level in a million
-    told = max(eta, FINEST_ETA)
-    levels = level_count(told, norm, tokens, incoherence, LOWEST)
-    reason = f"theory 3, precision at η = {told:g}: {levels:,} levels from {LOWEST:g} to 1, C = {norm:.0f}"
-    bits = _certified(tokens * dim * caches, levels) if levels > 1 else 0.0
-    return Bound("values, precision", bits, norm, reason)
-
-
-def _both(tokens: int, dim: int, eta: float, caches: int) -> Bound:
-    """Return the bound on keys and values: half of a key addresses its token, the rest is bits."""
-    address_dim = dim // 2
-    bit_dim = dim - 1 - address_dim
-    incoherence = incoherence_bound("gaussian", tokens, address_dim, FAILURE_PROBABILITY)
-    lowest = (1 - eta) / (2 * (1 + eta))
-    guarantee = keys_guarantee(tokens, incoherence, eta, required_bit_norm(eta, lowest) + 1.0, lowest)
-    norm = guarantee.query_norm if guarantee else float("inf")
-    bits = _certified(tokens * (bit_dim + dim) * caches, 2) if guarantee else 0.0
-    reason = f"theory 3, keys: n (d2 + d_v) bits, d2 = {bit_dim} of a key's {dim} numbers, C = {norm:.0f}"
-    return Bound("keys and values", bits, norm, reason)
+def _bound(floor: Floor) -> Bound:
+    """Return a floor as a line of the table."""
+    posed, instance = floor.path[0], floor.instance
+    numbers = [f"keys of incoherence {instance.incoherence:.3f}", f"C = {instance.query_norm:.0f}"]
+    if instance.problem.alphabet > 2:
+        numbers.insert(0, f"L = {instance.problem.alphabet:,}")
+    reason = f"{posed.statement}; {', '.join(numbers)} (theory {posed.theory})"
+    return Bound(posed.name, floor.bits, instance.query_norm, reason)

@@ -78,8 +78,9 @@ def write(cache: Cache, tokens: Tokens) -> bytes:
 
 
 def ask(cache: Cache, token: Tokens, queries: NDArray[Any], value_dim: int) -> NDArray[Any]:
-    """Append the reader's token to a cache and return its checked answers, shape (m, d_v)."""
-    cache.append(token.keys, token.values)
+    """Append the reader's token, if any, to a cache and return its checked answers, shape (m, d_v)."""
+    if len(token):
+        cache.append(token.keys, token.values)
     outputs = np.empty((len(queries), value_dim), queries.dtype)
     for start in range(0, len(queries), ASK_QUERIES):
         block = queries[start : start + ASK_QUERIES]

@@ -18,6 +18,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 THEORY = "#000000"
 IMPOSSIBLE = "#C9C9C9"
 
+METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": "kvfloor"},
+}
 STYLE: dict[str, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -100,11 +104,7 @@ def save(figure: "Figure", folder: str | Path, name: str) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    metadata: dict[str, dict[str, str | None]] = {
-        "png": {"Software": None},
-        "svg": {"Date": None, "Creator": "kvfloor"},
-    }
-    for ending, facts in metadata.items():
+    for ending, facts in METADATA.items():
         handle, scratch = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=f".{ending}")
         os.close(handle)
         try:

@@ -21,7 +21,7 @@ from reductions.certificates import Certificate, one_shot_certificate, sampled_c
 from reductions.encoding import Encoding
 from reductions.values import ValuesEncoding
 
-__all__ = ["Transcript", "play"]
+__all__ = ["Transcript", "play", "play_symbols"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,57 @@ def play(
     Transcript
         Wire bits, errors and sizes.
     """
-    channel = channel or InProcess()
+    wire_bits, indices, wrong = _play(
+        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, readers
+    )
+    errors = {name: int(missed.sum()) for name, missed in wrong.items()}
+    best = min(errors, key=lambda name: errors[name])
+    problem = encoding.problem
+    sizes = len(indices), problem.length, problem.alphabet
+    return Transcript(wire_bits, errors[best], *sizes, best, len(readers))
+
+
+def play_symbols(
+    encoding: Encoding,
+    cache: str,
+    randomness: Randomness,
+    *,
+    channel: Channel | None = None,
+    positions: int | None = None,
+    eta: float = 0.0,
+    sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
+) -> tuple[int, NDArray[np.int64], NDArray[np.bool_]]:
+    """Play the game once and say which symbols were decoded wrongly; the arguments are those of `play`.
+
+    Returns
+    -------
+    wire_bits : int
+        8 x the bytes that crossed from Alice to Bob.
+    indices : ndarray of int, shape (k,)
+        The symbols asked.
+    wrong : ndarray of bool, shape (k,)
+        Which of them were decoded wrongly.
+    """
+    wire_bits, indices, wrong = _play(
+        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, (THRESHOLD,)
+    )
+    return wire_bits, indices, wrong[THRESHOLD]
+
+
+def _play(
+    encoding: Encoding,
+    cache: str,
+    randomness: Randomness,
+    channel: Channel,
+    positions: int | None,
+    eta: float,
+    sample: Callable[[np.random.Generator], NDArray[Any]] | None,
+    readers: Sequence[str],
+) -> tuple[int, NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
+    """Return wire bits, the symbols asked, and which of them each reader decoded wrongly."""
     problem = encoding.problem
     asked_all = positions is None or positions >= problem.length
-    readers = check_readers(readers, encoding, asked_all and eta == 0)
+    check_readers(readers, encoding, asked_all and eta == 0)
     symbols = (sample or problem.sample)(randomness.secret())
     coins = Coins(randomness.coins_seed(), encoding.public_keys)
     payload = channel.send(cache, coins, encoding.encode(symbols))
@@ -127,19 +174,18 @@ def play(
     outputs = channel.receive(cache, coins, payload, token, queries)
     truth = problem.answer(symbols, indices)
 
-    def errors(read: NDArray[Any]) -> int:
-        wrong = encoding.decode((1.0 - eta) * read, indices) != truth
+    def missed(read: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which symbols come out wrong from such outputs, at either end of the noise."""
+        wrong: NDArray[np.bool_] = encoding.decode((1.0 - eta) * read, indices) != truth
         if eta > 0:
             wrong |= encoding.decode((1.0 + eta) * read, indices) != truth
-        return int(wrong.sum())
+        return wrong
 
-    found = {THRESHOLD: errors(outputs)} if THRESHOLD in readers else {}
+    wrong = {THRESHOLD: missed(outputs)} if THRESHOLD in readers else {}
     solving = [name for name in readers if name != THRESHOLD]
-    if solving and found.get(THRESHOLD) != 0:  # nobody reads better than without error
+    if solving and (THRESHOLD not in wrong or wrong[THRESHOLD].any()):  # nobody beats no error at all
         assert isinstance(encoding, ValuesEncoding)
         answered = Answered(encoding.keys, token, queries, outputs, encoding.levels)
-        read = channel.solve(cache, coins, solving, answered)
-        found |= {name: errors(values) for name, values in zip(solving, read, strict=True)}
-    best = min(found, key=lambda name: found[name])
-    sizes = len(indices), problem.length, problem.alphabet
-    return Transcript(8 * len(payload), found[best], *sizes, best, len(readers))
+        solved = channel.solve(cache, coins, solving, answered)
+        wrong |= {name: missed(values) for name, values in zip(solving, solved, strict=True)}
+    return 8 * len(payload), indices, wrong

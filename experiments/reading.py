@@ -40,8 +40,8 @@ def fitting_readers(encoding: Encoding, asked_all: bool) -> tuple[str, ...]:
     return tuple(name for name, limit in zip(READERS, limits, strict=True) if encoding.tokens <= limit)
 
 
-def check_readers(readers: Sequence[str], encoding: Encoding, asked_all: bool) -> tuple[str, ...]:
-    """Return `readers` if they can read such a play, else raise ValueError.
+def check_readers(readers: Sequence[str], encoding: Encoding, asked_all: bool) -> None:
+    """Raise ValueError unless `readers` can read such a play.
 
     Parameters
     ----------
@@ -51,11 +51,6 @@ def check_readers(readers: Sequence[str], encoding: Encoding, asked_all: bool) -
         The instance.
     asked_all : bool
         Whether all positions are asked, exactly as they were answered.
-
-    Returns
-    -------
-    tuple of str
-        The same names.
 
     Raises
     ------
@@ -71,4 +66,3 @@ def check_readers(readers: Sequence[str], encoding: Encoding, asked_all: bool) -
         raise ValueError(f"the reader {others[0]} solves for values: symbols must be hidden in values alone")
     if others and not asked_all:
         raise ValueError(f"the reader {others[0]} needs every answer as it was given; ask all positions")
-    return tuple(readers)

@@ -18,7 +18,7 @@ from experiments.code import code_digest
 from experiments.randomness import Randomness
 from experiments.store import Record, Store
 
-__all__ = ["Task", "process_pool", "run"]
+__all__ = ["Task", "finished", "process_pool", "run", "total_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +87,19 @@ def run(
     list of Record
         One a block, in the order of the tasks and their blocks: the same whatever finished first.
     """
-    done: dict[tuple[str, int], Record] = {}
-    wanted: list[tuple[Task, int, str]] = []
-    for task in tasks:
-        digest = code_digest(task.claim)
-        stored = {r.block: r for r in store.records(task=task.id, seed=str(seed)) if r.code == digest}
-        for block in range(task.blocks):
-            if block in stored:
-                done[task.id, block] = stored[block]
-            else:
-                wanted.append((task, block, digest))
+    blocks = [(task, block) for task in tasks for block in range(task.blocks)]
+    done = finished(tasks, store, seed=seed)
     progress(len(done))
-
-    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, int, str]] = {}
+    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, int]] = {}
     try:
-        for task, block, digest in wanted:
-            randomness = task.randomness(seed, block)
-            futures[executor.submit(_measure, task.claim, task.parameters, randomness)] = (
-                task,
-                block,
-                digest,
-            )
+        for task, block in blocks:
+            if (task.id, block) not in done:
+                work = (task.claim, task.parameters, task.randomness(seed, block))
+                futures[executor.submit(_measure, *work)] = (task, block)
         for future in as_completed(futures):
-            task, block, digest = futures[future]
+            task, block = futures[future]
             measured, seconds = future.result()
-            key = (task.id, str(seed), block, digest)
+            key = (task.id, str(seed), block, code_digest(task.claim))
             record = Record(*key, task.claim, task.variant, task.parameters, measured, seconds)
             store.add(record)
             done[task.id, block] = record
@@ -119,7 +107,32 @@ def run(
     finally:
         for future in futures:
             future.cancel()
-    return [done[task.id, block] for task in tasks for block in range(task.blocks)]
+    return [done[task.id, block] for task, block in blocks]
+
+
+def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[str, int], Record]:
+    """Return what the store has of these tasks, measured by the present code.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        What to look for.
+    store : Store
+        Where to look.
+    seed : int
+        Root seed.
+
+    Returns
+    -------
+    dict
+        Records by task id and block.
+    """
+    return {
+        (task.id, record.block): record
+        for task in tasks
+        for record in store.records(task=task.id, seed=str(seed))
+        if record.code == code_digest(task.claim) and record.block < task.blocks
+    }
 
 
 def total_blocks(tasks: Iterable[Task]) -> int:

@@ -119,12 +119,12 @@ class Encoding(Protocol):
         """
 
     def reader_token(self) -> Tokens:
-        """Return Bob's one token, which does not depend on x.
+        """Return Bob's token, which does not depend on x.
 
         Returns
         -------
         Tokens
-            One token.
+            At most one token.
         """
 
     def queries(self, indices: Symbols) -> Floats:

@@ -216,6 +216,7 @@ class ValuesEncoding:
         failure_probability: float = 0.0,
         query_norm: float | None = None,
         decoder: Decoder = "guaranteed",
+        rivals: int | None = None,
     ) -> Self:
         """Write symbols as any ascending values.
 
@@ -237,6 +238,9 @@ class ValuesEncoding:
             C; by default the one that the guarantee asks for.
         decoder : {"guaranteed", "typical"}
             Threshold in the middle between the worst outputs of neighbours, or between their values.
+        rivals : int, optional
+            The guarantee allows all tokens but the one asked for, Bob's among them, a weight of so many keys
+            with product `incoherence`; by default n, what Alice's n tokens and Bob's can come to.
 
         Returns
         -------
@@ -252,10 +256,11 @@ class ValuesEncoding:
         levels = check_levels(np.array(levels, dtype=np.float64))
         if decoder not in ("guaranteed", "typical"):
             raise ValueError(f"decoder must be 'guaranteed' or 'typical', got {decoder!r}")
+        rivals = len(keys) if rivals is None else rivals
         guarantee = None
         if decoder == "guaranteed" or query_norm is None or incoherence is not None:
             incoherence = known_incoherence(keys, incoherence)
-            guarantee = values_guarantee(len(keys), incoherence, eta, levels, failure_probability)
+            guarantee = values_guarantee(rivals, incoherence, eta, levels, failure_probability)
         if query_norm is None:
             if guarantee is None:
                 raise ValueError(
@@ -265,7 +270,7 @@ class ValuesEncoding:
             query_norm = guarantee.query_norm
         if decoder == "guaranteed":
             assert incoherence is not None
-            thresholds = guaranteed_thresholds(levels, interference(len(keys), query_norm, incoherence), eta)
+            thresholds = guaranteed_thresholds(levels, interference(rivals, query_norm, incoherence), eta)
         else:
             thresholds = typical_thresholds(levels)
         return cls(keys, value_dim, levels, thresholds, query_norm, guarantee)

@@ -24,6 +24,7 @@ from attention.caches.packed import BitPack
 from attention.caches.qjl import QJL
 from attention.caches.quantized import Uniform, UniformValues
 from attention.caches.rotated import TurboQuant
+from attention.caches.unmasked import UnmaskedWindow
 from attention.caches.voting import HeavyHitters, SnapKV
 from attention.caches.wire import WireError
 
@@ -323,6 +324,7 @@ CACHES: Mapping[str, Registered] = _register(
         Hamming,
         Golay,
         Window,
+        UnmaskedWindow,
         Sinks,
         RandomTokens,
         KeyNorm,

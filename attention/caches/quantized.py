@@ -15,6 +15,7 @@ __all__ = ["Groups", "Uniform", "UniformValues"]
 
 _AXES = ("channel", "token")
 _LARGEST_GROUP = 1 << 20
+_UNQUANTISED = 16
 
 
 class Uniform(StreamCache):
@@ -32,7 +33,9 @@ class Uniform(StreamCache):
     coins : Coins
         Not used.
     bits : int
-        Bits per code, 1 to 8.
+        Bits per code, 1 to 8, or 16: no codes, every number in float16.
+    key_bits, value_bits : int, optional
+        Bits for one side alone, in the place of `bits`.
     group_size : int
         Numbers in a group, at least 1.
     key_axis, value_axis : str
@@ -53,17 +56,23 @@ class Uniform(StreamCache):
         coins: Coins,
         *,
         bits: int = 2,
+        key_bits: int | None = None,
+        value_bits: int | None = None,
         group_size: int = 32,
         key_axis: str = "channel",
         value_axis: str = "token",
     ) -> None:
         super().__init__(dim, value_dim, coins)
-        self.bits = integer("bits", bits, 1, 8)
+        self.bits = _bits("bits", bits)
+        self.key_bits = None if key_bits is None else _bits("key_bits", key_bits)
+        self.value_bits = None if value_bits is None else _bits("value_bits", value_bits)
         self.group_size = integer("group_size", group_size, 1, _LARGEST_GROUP)
         self.key_axis = one_of("key_axis", key_axis, _AXES)
         self.value_axis = one_of("value_axis", value_axis, _AXES)
-        self._keys = Groups("keys", self.dim, self.bits, self.group_size, self.key_axis)
-        self._values = Groups("values", self.value_dim, self.bits, self.group_size, self.value_axis)
+        self._keys = _side("keys", self.dim, self.key_bits or self.bits, self.group_size, self.key_axis)
+        self._values = _side(
+            "values", self.value_dim, self.value_bits or self.bits, self.group_size, self.value_axis
+        )
 
     def _append(self, keys: Matrix, values: Matrix) -> None:
         rounded = round_to("float16", keys, "keys"), round_to("float16", values, "values")
@@ -81,8 +90,9 @@ class Uniform(StreamCache):
         return (*self._keys.layout(counts[0]), *self._values.layout(counts[0]))
 
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:
-        self._keys.extend(*arrays[:4])
-        self._values.extend(*arrays[4:])
+        of_keys = len(self._keys.layout(counts[0]))
+        self._keys.extend(*arrays[:of_keys])
+        self._values.extend(*arrays[of_keys:])
 
 
 class UniformValues(PublicKeyCache):
@@ -129,6 +139,52 @@ class UniformValues(PublicKeyCache):
         self, public_tokens: int, counts: tuple[int, ...], arrays: list[NDArray[Any]]
     ) -> None:
         self._groups.extend(*arrays)
+
+
+def _bits(name: str, value: object) -> int:
+    """Return a number of bits that a number may have."""
+    if value == _UNQUANTISED:
+        return _UNQUANTISED
+    try:
+        return integer(name, value, 1, 8)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {_UNQUANTISED} for float16") from None
+
+
+def _side(name: str, columns: int, bits: int, size: int, axis: str) -> "Groups | _Halves":
+    """Return the keys or the values: quantised, or as they are."""
+    return _Halves(name, columns) if bits == _UNQUANTISED else Groups(name, columns, bits, size, axis)
+
+
+class _Halves:
+    """One matrix as it is, in float16, with the methods of `Groups`."""
+
+    def __init__(self, name: str, columns: int) -> None:
+        self._name, self._columns = name, columns
+        self._rows = Rows(columns, np.float32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def quantise(self, rows: Matrix) -> tuple[Matrix]:
+        """Return what `extend` takes for the next rows."""
+        return (rows,)
+
+    def extend(self, rows: Matrix) -> None:
+        """Take in rows."""
+        self._rows.extend(rows)
+
+    def matrix(self) -> Matrix:
+        """Return the matrix that is stood for."""
+        return self._rows.array
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Return the state, as `layout` describes it."""
+        return (self._rows.array,)
+
+    def layout(self, rows: int) -> tuple[Field, ...]:
+        """Return the fields of the state when there are so many rows."""
+        return (Floats(self._name, (rows, self._columns), "float16"),)
 
 
 class Groups:

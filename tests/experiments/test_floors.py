@@ -1,9 +1,14 @@
 """Explicit floors: against the theorems, and against a float16 cache."""
 
+import math
+
 import pytest
 
 from experiments.floors import floors
 from experiments.models import MODELS
+from reductions.arrows import TRANSFORMER
+from reductions.atlas import floor_bits, floors_of
+from reductions.reduction import Shape
 from reductions.values import required_query_norm
 
 
@@ -27,6 +32,30 @@ def test_accuracy_has_its_price():
     assert found == sorted(found)
     # theory 3 gives 3.70, 6.11, 9.43 and 12.75 bits a value; here kappa is smaller still.
     assert [b / (1024 * 64) for b in found] == pytest.approx([3.70, 6.11, 9.43, 12.75], abs=0.02)
+
+
+def test_floors_are_those_of_the_atlas():
+    shape = Shape(4096, 64, 64, eta=0.1)
+    found = bits(tokens=4096, dim=64, eta=0.1)
+    assert max(bound.bits for bound in found.values()) == floor_bits(TRANSFORMER, shape)
+    assert [bound.bits for bound in found.values()] == [f.bits for f in floors_of(TRANSFORMER, shape)]
+    assert "Theorem B" in found["values"].reason
+
+
+def test_few_keys_need_no_sharp_queries():
+    # The orthoplex has 16 keys of incoherence 0 in d = 8, E8 has 240 of 1/2, whatever the stream.
+    found = bits(tokens=100_000, dim=8)
+    assert found["values, orthoplex keys"].bits == pytest.approx(16 * 8 - 104)
+    assert found["values, kissing keys"].bits == pytest.approx(240 * 8 - 104)
+    norms = [found[name].query_norm for name in ("values, orthoplex keys", "values, kissing keys", "values")]
+    assert norms == sorted(norms)
+
+
+def test_where_a_reduction_does_not_apply_there_is_no_line():
+    # Addresses of one dimension coincide: no bits in the keys.
+    found = bits(tokens=4096, dim=3)
+    assert "keys" not in found
+    assert all(math.isfinite(bound.query_norm) for bound in found.values())
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)

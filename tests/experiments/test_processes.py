@@ -12,8 +12,10 @@ from experiments.parties import InProcess
 from experiments.processes import CacheFailedError, FreshProcesses
 from experiments.protocol import play
 from experiments.randomness import Randomness
+from reductions.encoding import Tokens
 from reductions.keys import gaussian_keys
 from reductions.values import ValuesEncoding
+from reductions.windowed import WindowEncoding
 
 USER_CACHE = '''
 import numpy as np
@@ -151,3 +153,16 @@ def test_nothing_is_left_on_disk(folder, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     FreshProcesses().send("dense", Coins(0), game(64).encode(np.zeros(512, np.uint8)))
     assert os.listdir(scratch) == []
+
+
+def test_bob_may_come_without_a_token():
+    """A window of just the tokens that hold bits: a token of Bob's would push one out."""
+    keys, earlier = np.split(gaussian_keys(50, 32, np.random.default_rng(0)), [20])
+    encoding = WindowEncoding.binary(keys, 4, Tokens(earlier, np.ones((30, 4))))
+    cache = "unmasked-window:window_tokens=20,dtype=float64"
+    found = [
+        play(encoding, cache, Randomness(2, "x"), channel=channel)
+        for channel in (InProcess(), FreshProcesses())
+    ]
+    assert found[0] == found[1]
+    assert found[0].errors == 0

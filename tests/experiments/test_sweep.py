@@ -154,6 +154,14 @@ def test_other_code_is_another_measurement(tmp_path, text):
     assert meaning(tmp_path, text) != meaning(tmp_path, MEASURE)
 
 
+def test_every_bystander_is_a_module_and_measures_nothing():
+    folder = code._source("experiments").parent
+    assert {f"{name}.py" for name in code.BYSTANDERS} <= {path.name for path in folder.glob("*.py")}
+    claims = "".join(path.read_text() for path in (folder / "claims").glob("*.py"))
+    used = {name for name in code.BYSTANDERS if f"experiments.{name} import" in claims}
+    assert used == {"claim", "cli", "plotting", "store"}  # rows, checks, figures, and the script's entry
+
+
 def test_every_claim_has_a_digest_of_its_own():
     claims = [MODULE, "experiments.claims.threshold"]
     assert len({code.code_digest(claim) for claim in claims}) == 2

@@ -115,6 +115,30 @@ def test_two_levels_per_group_are_exact():
     assert np.array_equal(cache._tokens()[1], values)
 
 
+def test_each_side_can_have_bits_of_its_own():
+    """One side in float16, the other as it would be alone; the wire counts each side's own bits."""
+    rng = np.random.default_rng(0)
+    keys, values = rng.normal(size=(64, 8)), rng.normal(size=(64, 16))
+    caches = {}
+    for parameters in ("bits=3", "bits=16", "key_bits=3,value_bits=16", "bits=16,value_bits=3"):
+        caches[parameters] = resolve(f"uniform:{parameters}").make(8, 16, COINS)
+        caches[parameters].append(keys, values)
+    tokens = {name: cache._tokens() for name, cache in caches.items()}
+    assert np.array_equal(tokens["bits=16"][0], keys.astype(np.float16))
+    assert np.array_equal(tokens["bits=16"][1], values.astype(np.float16))
+    for mixed, key_side, value_side in (
+        ("key_bits=3,value_bits=16", "bits=3", "bits=16"),
+        ("bits=16,value_bits=3", "bits=16", "bits=3"),
+    ):
+        assert np.array_equal(tokens[mixed][0], tokens[key_side][0])
+        assert np.array_equal(tokens[mixed][1], tokens[value_side][1])
+    wire = {name: cache.to_bytes() for name, cache in caches.items()}
+    sides = len(wire["bits=3"]) + len(wire["bits=16"])
+    mixed = len(wire["key_bits=3,value_bits=16"]) + len(wire["bits=16,value_bits=3"])
+    # The headers differ by "null" and the digits of a few numbers.
+    assert abs(sides - mixed) <= 20
+
+
 def test_last_tokens_are_kept_in_float16():
     keys = np.random.default_rng(0).normal(size=(37, 3)).astype(np.float16)
     cache = made(1, 32, "channel", "token", keys, keys)
@@ -126,7 +150,9 @@ def test_last_tokens_are_kept_in_float16():
     ("spec", "message"),
     [
         ("uniform:bits=0", "bits is 0, expected an integer from 1 to 8"),
-        ("uniform:bits=9", "bits is 9"),
+        ("uniform:bits=9", "bits is 9, expected an integer from 1 to 8, or 16 for float16"),
+        ("uniform:key_bits=0", "key_bits is 0, expected an integer from 1 to 8, or 16"),
+        ("uniform:value_bits=12", "value_bits is 12"),
         ("uniform:group_size=0", "group_size is 0"),
         ("uniform:key_axis=row", "key_axis is 'row', expected one of channel, token"),
         ("uniform:value_axis=", "value_axis is ''"),
