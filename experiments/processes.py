@@ -83,7 +83,7 @@ def _run(
             np.save(path / f"{name}.npy", array, allow_pickle=False)
         (path / "payload").write_bytes(payload)
         (path / "request.json").write_text(
-            json.dumps({"cache": cache, "seed": coins.seed, "readers": [*readers]})
+            json.dumps({"cache": cache, "seed": coins.seed} | ({"readers": [*readers]} if readers else {}))
         )
         # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
         party = subprocess.Popen(

@@ -1,6 +1,7 @@
 """Caches of other packages: found by their entry points, by name, here and in fresh processes."""
 
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -96,8 +97,10 @@ def test_the_command_lists_them():
 
 
 @pytest.mark.usefixtures("toy_package")
-def test_an_audit_finds_them_in_fresh_processes():
+def test_an_audit_finds_them_in_fresh_processes_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "kvfloor_toy", raising=False)
     found = experiments.audit("toy", tokens=64, dim=16, seed=1)
     assert (found.cache, found.errors) == ("toy", 0)
+    assert "kvfloor_toy" not in sys.modules  # who holds the secret never imports the cache
     with pytest.raises(ValueError, match="RuntimeError: two lines"):
         experiments.audit("toy-raises", tokens=64, dim=16, seed=1)

@@ -1,6 +1,7 @@
 """QJL: one-bit keys give unbiased scores with at most the stated variance."""
 
 import numpy as np
+import pytest
 
 from attention.caches import Coins, resolve
 
@@ -17,10 +18,12 @@ def scores(query, key, bits, sketches=SEEDS):
     return np.array(found)
 
 
-def test_scores_are_unbiased_with_the_stated_variance():
+@pytest.mark.parametrize("parallel", [False, True])
+def test_scores_are_unbiased_with_the_stated_variance(parallel):
     """Mean and variance of 3000 sketches, each within six standard errors (2e-9 for the normal law of a mean)."""
     rng = np.random.default_rng(0)
     query, key = rng.normal(size=(2, 8))
+    query = key if parallel else query
     bits, norms = 16, np.linalg.norm(query) * np.linalg.norm(key)
     found = scores(query, key, bits)
     rounding = 2**-11 * norms * np.sqrt(np.pi / 2)  # the norm's, in float16
