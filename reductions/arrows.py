@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import log, sqrt
-from types import MappingProxyType
 
 import numpy as np
 
-from reductions.encoding import Encoding, Guarantee
+from reductions.encoding import Encoding, Floats, Guarantee, Tokens
 from reductions.keys import gaussian_keys, incoherence_bound
 from reductions.keyside import KeysEncoding, keys_guarantee, required_bit_norm
+from reductions.kissing import KISSING
+from reductions.packings import orthoplex
 from reductions.problems import Index
 from reductions.reduction import Instance, Reduction, Shape
-from reductions.values import ValuesEncoding, level_count, values_guarantee
+from reductions.stretched import StretchedEncoding
+from reductions.values import MARGIN_NATS, ValuesEncoding, level_count, values_guarantee
+from reductions.windowed import WindowEncoding, required_window_norm
 
 INDEX = "INDEX"
 SOFTMAX = "softmax attention"
@@ -33,8 +35,7 @@ LOWEST = 1e-6
 FINEST_ETA = 1e-6
 """A finer accuracy is counted as this one."""
 
-KISSING: Mapping[int, int] = MappingProxyType({2: 6, 3: 12, 4: 24, 8: 240, 24: 196560})
-"""Kissing numbers by dimension: so many unit keys have incoherence 1/2 (theory 2)."""
+_KISSING_IN = {kissing.dim: kissing for kissing in KISSING.values()}
 
 
 def _coherence(tokens: int, dim: int) -> float:
@@ -136,10 +137,9 @@ def _keys_encoding(shape: Shape, rng: np.random.Generator, both: bool) -> Encodi
     )
 
 
-def _orthoplex_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
-    """Return the instance on the keys +-e_j."""
-    keys = np.vstack([np.eye(shape.dim), -np.eye(shape.dim)])[: shape.tokens]
-    return ValuesEncoding.binary(keys, shape.value_dim, eta=shape.eta, incoherence=0.0)
+def _kissing_size(dim: int) -> int:
+    """Return the kissing number of these dimensions, 0 where no configuration is known to the package."""
+    return _KISSING_IN[dim].size if dim in _KISSING_IN else 0
 
 
 def _packed_down(shape: Shape, size: int) -> Index | None:
@@ -148,8 +148,16 @@ def _packed_down(shape: Shape, size: int) -> Index | None:
 
 
 def _packed_up(instance: Instance, shape: Shape, size: int, incoherence: float) -> Instance | None:
-    """Ask for Theorem B's norm on the tokens of a packing: no more of them, whatever n is."""
-    return _asking(instance, values_guarantee(min(shape.tokens, size), incoherence, shape.eta))
+    """Ask for the norm on a packing's tokens that come round until the stream is full: bounded, whatever n is."""
+    rounds = shape.tokens // min(shape.tokens, size)
+    return _asking(instance, values_guarantee(shape.tokens // rounds, incoherence, shape.eta))
+
+
+def _packed_encoding(shape: Shape, keys: Floats, incoherence: float) -> Encoding:
+    """Return the instance on a packing, repeated to the length of the stream."""
+    return StretchedEncoding.binary(
+        keys, shape.value_dim, shape.tokens, eta=shape.eta, incoherence=incoherence
+    )
 
 
 def _window_down(shape: Shape) -> Index | None:
@@ -158,10 +166,23 @@ def _window_down(shape: Shape) -> Index | None:
 
 
 def _window_up(instance: Instance, shape: Shape) -> Instance | None:
-    """Ask for Theorem B's norm with n tokens: one that is masked weighs 1, less than a key of the window may."""
+    """Ask for the norm at which neither the window's keys nor the tokens before it drown the one asked for."""
     assert shape.window is not None
     bound = _coherence(shape.window, shape.dim)
-    return _asking(instance, values_guarantee(shape.tokens, bound, shape.eta))
+    if bound == 1:
+        return None
+    required = required_window_norm(shape.window, shape.tokens - shape.window, bound, shape.eta)
+    return replace(instance, query_norm=required + MARGIN_NATS / (1 - bound), incoherence=bound)
+
+
+def _window_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
+    """Return the instance in the window, after other tokens."""
+    assert shape.window is not None
+    before = shape.tokens - shape.window
+    earlier = Tokens(gaussian_keys(before, shape.dim, rng), rng.random((before, shape.value_dim)))
+    keys = gaussian_keys(shape.window, shape.dim, rng)
+    bound = _coherence(shape.window, shape.dim)
+    return WindowEncoding.binary(keys, shape.value_dim, earlier, eta=shape.eta, incoherence=bound)
 
 
 def _four_caches_up(instance: Instance, shape: Shape) -> Instance | None:
@@ -267,7 +288,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "N = d_v min(n, 2d)",
         lambda shape: _packed_down(shape, 2 * shape.dim),
         lambda instance, shape: _packed_up(instance, shape, 2 * shape.dim, 0.0),
-        _orthoplex_encoding,
+        lambda shape, rng: _packed_encoding(shape, orthoplex(shape.dim), 0.0),
     ),
     Reduction(
         "values, kissing keys",
@@ -277,8 +298,9 @@ REDUCTIONS: tuple[Reduction, ...] = (
         HARIS_ONAK,
         "low dimension: d_v bits for each of min(n, P) tokens, P the kissing number of d dimensions",
         "N = d_v min(n, P(d, ½))",
-        lambda shape: _packed_down(shape, KISSING.get(shape.dim, 0)),
-        lambda instance, shape: _packed_up(instance, shape, KISSING[shape.dim], 0.5),
+        lambda shape: _packed_down(shape, _kissing_size(shape.dim)),
+        lambda instance, shape: _packed_up(instance, shape, _kissing_size(shape.dim), 0.5),
+        lambda shape, rng: _packed_encoding(shape, _KISSING_IN[shape.dim].keys(), 0.5),
     ),
     Reduction(
         "values in the window",
@@ -290,6 +312,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "N = d_v W",
         _window_down,
         _window_up,
+        _window_encoding,
     ),
     Reduction(
         "values of both sides",

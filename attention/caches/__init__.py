@@ -12,6 +12,7 @@ from typing import Any
 
 from attention.caches.balance import Balance
 from attention.caches.base import Cache, Coins, StreamCache
+from attention.caches.clustering import SubGen
 from attention.caches.coreset import Coreset
 from attention.caches.covering import Golay, Hamming, Repetition
 from attention.caches.dense import Dense
@@ -337,6 +338,7 @@ CACHES: Mapping[str, Registered] = _register(
         Linear,
         TurboQuant,
         QJL,
+        SubGen,
     ]
 )
 """Every cache that comes along, by name."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from attention.caches.base import Coins
 from attention.caches.dense import StoredCache
+from attention.caches.draws import Draws
 from attention.caches.wire import Codes, Field, WireError
 from attention.checks import Matrix, integer
 
@@ -139,13 +140,11 @@ class KeyNorm(BestScores):
 class RandomTokens(BestScores):
     """A uniformly random set of `kept_tokens` tokens: those of the largest priorities, drawn from the coins.
 
-    The priority of a token is the entry of a SplitMix64 stream at its position, so it is known again after
-    a restore.
+    The priority of a token is drawn by its position, so it is known again after a restore.
 
     References
     ----------
-    J. S. Vitter. Random Sampling with a Reservoir. ACM TOMS 11, 1985; G. Steele, D. Lea, C. Flood. Fast
-    Splittable Pseudorandom Number Generators. OOPSLA 2014.
+    J. S. Vitter. Random Sampling with a Reservoir. ACM TOMS 11, 1985.
     """
 
     name: ClassVar[str] = "random"
@@ -156,16 +155,10 @@ class RandomTokens(BestScores):
         self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
     ) -> None:
         super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
-        self._start = np.random.SeedSequence(coins.seed).generate_state(1, np.uint64)
+        self._draws = Draws(coins.seed)
 
     def _scores(self, positions: NDArray[np.int64], keys: Matrix) -> NDArray[Any]:
-        mixed: NDArray[Any] = self._start + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(
-            0x9E3779B97F4A7C15
-        )
-        mixed = (mixed ^ (mixed >> 30)) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> 27)) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> 31
-        return mixed
+        return self._draws.words(positions)
 
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         counts, arrays = super()._state()

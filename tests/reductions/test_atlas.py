@@ -69,7 +69,7 @@ def test_low_dimension_is_bounded_whatever_the_stream():
 @pytest.mark.parametrize("reduction", [r for r in REDUCTIONS if r.encoding], ids=lambda r: r.name)
 @pytest.mark.parametrize("eta", [0.0, 0.2])
 def test_an_encoding_is_the_instance_that_its_arrow_promises(reduction, eta):
-    shape = replace(SHAPE, eta=eta)
+    shape = replace(SHAPE, eta=eta, dim=8 if "kissing" in reduction.name else SHAPE.dim)
     found, encoding = push((reduction,), shape), reduction.encoding(shape, np.random.default_rng(1))
     assert encoding.problem == found.instance.problem
     assert encoding.query_norm == pytest.approx(found.instance.query_norm, rel=1e-12)
@@ -91,24 +91,6 @@ def crowded(shape, model, name, keys):
     """Return the query norm of a path at the true incoherence of the keys in the place of the bound."""
     found = floor(model, name, shape).instance
     return found.query_norm * (1 - found.incoherence) / (1 - max(0.0, incoherence(keys)))
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize(("tokens", "coherence"), [(16, 0.4), (48, 0.4), (4000, 0.0)])
-def test_the_window_decodes_at_its_norm(eta, tokens, coherence):
-    keys = equiangular_keys(16, coherence)
-    norm = crowded(replace(SHAPE, tokens=tokens, eta=eta), WINDOW, "values in the window", keys)
-    bits = np.hstack([1 - np.eye(16), np.eye(16)])
-    token, channel = np.tile(np.arange(16), 2), np.arange(32)
-    # Masked keys score 0; their values help each lone 0 to look like a 1, and the other way round.
-    values = np.vstack([bits, np.repeat([[1.0] * 16 + [0.0] * 16], tokens - 16, axis=0)])
-
-    def apart(norm):
-        scores = np.hstack([norm * keys @ keys.T, np.zeros((16, tokens - 16))])
-        return decodes((softmax(scores) @ values)[token, channel], bits[token, channel], eta)
-
-    assert apart(norm)
-    assert tokens == 48 or not apart(norm - 0.1 / (1 - coherence))  # there the norm is more than needed
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])

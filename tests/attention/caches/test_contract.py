@@ -54,12 +54,15 @@ REPRESENTATIVES = {
     "linear": ["linear:features=5"],
     "turboquant": ["turboquant", "turboquant:bits=5"],
     "qjl": ["qjl:sketch_bits=9,value_bits=1,group_size=2"],
+    "subgen": [
+        "subgen:delta=2.0,cluster_slots=3,value_slots=4",
+        "subgen:delta=1e-9,cluster_slots=1,value_slots=1",
+        "subgen:delta=100.0,cluster_slots=5,value_slots=2",
+    ],
 }
 SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])]
-COMPRESS_WHEN_SENT = {
-    "snapkv",
-    "lowrank",
-}  # their stream has two parts: before it crosses the wire, and after
+# Their stream has two parts: before it crosses the wire, and after.
+COMPRESS_WHEN_SENT = {"snapkv", "lowrank"}
 
 
 @dataclass(frozen=True)
