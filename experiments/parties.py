@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from attention.caches import CacheSpec, resolve
 from attention.caches.base import Cache, Coins
 from reductions.encoding import Tokens
-from reductions.readers import least_squares, likeliest, probed_weights, softmax_weights
 
 __all__ = ["Answered", "Channel", "InProcess", "ask", "solve", "write"]
 
@@ -110,6 +109,9 @@ def solve(spec: CacheSpec, coins: Coins, readers: Sequence[str], answered: Answe
 
 def _estimate(reader: str, spec: CacheSpec, coins: Coins, answered: Answered) -> NDArray[np.float64]:
     """Return what one reader takes the values for."""
+    # Only who solves pays for importing SciPy; every audit starts Alice and Bob.
+    from reductions.readers import least_squares, likeliest, probed_weights, softmax_weights
+
     keys, levels, outputs = answered.keys, answered.levels, answered.outputs
     tokens, (dim, value_dim) = len(keys), (keys.shape[1], outputs.shape[1])
 

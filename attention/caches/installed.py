@@ -1,15 +1,17 @@
 """Caches of other packages, which announce them as entry points of the group ``kvfloor.caches``."""
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "announced", "load"]
 
 GROUP = "kvfloor.caches"
 
 
-def announced() -> dict[str, EntryPoint]:
+def announced() -> dict[str, "EntryPoint"]:
     """Return the entry points of installed packages, by name; nothing of theirs is imported.
 
     Returns
@@ -17,13 +19,16 @@ def announced() -> dict[str, EntryPoint]:
     dict of str to EntryPoint
         By ascending name; of two with one name the first that is found.
     """
+    # Alice and Bob start up often, and mostly with caches that come along.
+    from importlib.metadata import entry_points
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, point)
     return dict(sorted(found.items()))
 
 
-def load(point: EntryPoint) -> Callable[..., Any]:
+def load(point: "EntryPoint") -> Callable[..., Any]:
     """Return the factory that an entry point stands for, importing its package.
 
     Parameters
