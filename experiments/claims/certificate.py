@@ -59,7 +59,7 @@ HONEST_CACHES = (
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return blocks of honest plays, and one audit of every cheat."""
-    blocks = 4 if scale == "quick" else 40
+    blocks = 3 if scale == "quick" else 40
     honest = [{"honest": cache, "blocks": blocks} for cache in HONEST_CACHES]
     return honest + [{"cheat": f"experiments.cheats:{cheat.__name__}"} for cheat in cheats.CHEATS]
 
