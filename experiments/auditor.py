@@ -2,16 +2,18 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from attention.caches import CACHES, resolve
+from attention.caches.installed import announced
 from experiments.processes import FreshProcesses
 from experiments.protocol import play
 from experiments.randomness import Randomness
+from experiments.reading import fitting_readers
 from reductions.certificates import rate_distortion
 from reductions.encoding import Encoding
 from reductions.keys import gaussian_keys, incoherence_bound
@@ -51,8 +53,12 @@ class Audit:
         What an uncompressed float16 cache of the stream takes.
     wire_bits : int
         8 x the bytes that crossed from Alice's process to Bob's.
+    reader : str
+        Who read best, of `experiments.reading.READERS`.
+    readers : tuple of str
+        Who was to read; the certificate pays log2 of their number.
     errors : int
-        Wrong symbols among those asked.
+        Wrong symbols among those asked, of the best reader.
     accuracy : float
         1 - errors / asked.
     certified_bits : float
@@ -78,6 +84,8 @@ class Audit:
     capacity_bits: float
     full_cache_bits: int
     wire_bits: int
+    reader: str
+    readers: tuple[str, ...]
     errors: int
     accuracy: float
     certified_bits: float
@@ -97,6 +105,7 @@ def audit(
     sides: Sides = "values",
     seed: int | None = None,
     positions: int | None = None,
+    readers: Sequence[str] | None = None,
 ) -> Audit:
     """Audit a cache: hide random symbols in a stream, count the bytes, decode, certify.
 
@@ -105,7 +114,7 @@ def audit(
     Parameters
     ----------
     cache : str or callable
-        A registered name with optional parameters (``"uniform:bits=2"``), ``"package.module:factory"``, or
+        A name with optional parameters (``"uniform:bits=2"``), ``"package.module:factory"``, or
         a factory that can be imported under its module and name.
     tokens, dim, value_dim : int
         Size of the stream; `value_dim` is `dim` if not given.
@@ -117,6 +126,9 @@ def audit(
         Root seed; drawn from the operating system if not given, so that no cache can foresee it.
     positions : int, optional
         Symbols to ask; all of them up to 8192 tokens, else 4096.
+    readers : sequence of str, optional
+        Who reads, of `experiments.reading.READERS`; all that apply and take seconds if not given: those that
+        solve for the values up to 1024 tokens, the search for the likeliest string up to 64.
 
     Returns
     -------
@@ -136,7 +148,11 @@ def audit(
     encoding = _instance(tokens, dim, value_dim, levels, sides, randomness)
     if positions is None and tokens > ALL_POSITIONS_TOKENS:
         positions = SAMPLED_POSITIONS
-    transcript = play(encoding, name, randomness, channel=FreshProcesses(), positions=positions)
+    if readers is None:
+        readers = fitting_readers(encoding, positions is None or positions >= encoding.problem.length)
+    transcript = play(
+        encoding, name, randomness, channel=FreshProcesses(), positions=positions, readers=readers
+    )
     certificate = transcript.certificate()
     problem = encoding.problem
     return Audit(
@@ -151,6 +167,8 @@ def audit(
         capacity_bits=problem.capacity_bits,
         full_cache_bits=16 * tokens * (encoding.dim + encoding.value_dim),
         wire_bits=transcript.wire_bits,
+        reader=transcript.reader,
+        readers=tuple(readers),
         errors=transcript.errors,
         accuracy=transcript.accuracy,
         certified_bits=certificate.certified_bits,
@@ -172,7 +190,7 @@ def _named(cache: str | Callable[..., Any]) -> str:
             )
         return f"{module}:{name}"
     head, _, rest = cache.partition(":")
-    if head in CACHES or not rest:
+    if head in CACHES or not (rest or head in announced()):
         resolve(cache)
     return cache
 

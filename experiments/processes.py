@@ -2,7 +2,8 @@
 
 The judge, who holds x, never imports the cache. Alice's process gets the tokens and the coins and leaves a
 payload; it and whatever it started are then killed and its folder is removed. Bob's process gets the
-payload, the coins, his token and the queries. What still leaks (a file somewhere, a process that hid) buys
+payload, the coins, his token and the queries. A third process, where the cache's code may be run on public
+values, solves for the values from his answers. What still leaks (a file somewhere, a process that hid) buys
 nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from numpy.typing import NDArray
 
 from attention.caches import resolve
 from attention.caches.base import Coins
-from experiments.parties import ask, write
+from experiments.parties import Answered, ask, solve, write
 from reductions.encoding import Tokens
 
 __all__ = ["CacheFailedError", "FreshProcesses"]
+
+
+_NAMES = {"alice": "Alice's", "bob": "Bob's", "reader": "the reader's"}
 
 
 class CacheFailedError(ValueError):
@@ -50,15 +55,36 @@ class FreshProcesses:
         outputs = _run("bob", cache, coins, arrays, payload)
         return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.values.shape[1])
 
+    def solve(self, cache: str, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[Any]:
+        """Run the process of those who solve for the values and return their estimates."""
+        arrays = {
+            "keys": answered.token.keys,
+            "values": answered.token.values,
+            "queries": answered.queries,
+            "outputs": answered.outputs,
+            "levels": answered.levels,
+        }
+        found = _run("reader", cache, coins, arrays, readers=readers)
+        return np.frombuffer(found).reshape(len(readers), len(answered.keys), answered.outputs.shape[1])
 
-def _run(role: str, cache: str, coins: Coins, arrays: dict[str, Any], payload: bytes = b"") -> bytes:
+
+def _run(
+    role: str,
+    cache: str,
+    coins: Coins,
+    arrays: dict[str, Any],
+    payload: bytes = b"",
+    readers: Sequence[str] = (),
+) -> bytes:
     """Run one party in a fresh interpreter and a folder of its own; return the bytes it left."""
     with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
         for name, array in {**arrays, **({} if coins.keys is None else {"coins": coins.keys})}.items():
             np.save(path / f"{name}.npy", array, allow_pickle=False)
         (path / "payload").write_bytes(payload)
-        (path / "request.json").write_text(json.dumps({"cache": cache, "seed": coins.seed}))
+        (path / "request.json").write_text(
+            json.dumps({"cache": cache, "seed": coins.seed} | ({"readers": [*readers]} if readers else {}))
+        )
         # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
         party = subprocess.Popen(
             [sys.executable, "-P", "-m", "experiments.processes", role, folder],
@@ -74,7 +100,7 @@ def _run(role: str, cache: str, coins: Coins, arrays: dict[str, Any], payload: b
         if (path / "error").exists():
             raise CacheFailedError(f"{cache}: {(path / 'error').read_text()}")
         if status != 0:
-            raise CacheFailedError(f"{cache}: {role.capitalize()}'s process ended with status {status}")
+            raise CacheFailedError(f"{cache}: {_NAMES[role]} process ended with status {status}")
         return (path / "reply").read_bytes()
 
 
@@ -95,7 +121,7 @@ def _kill_group(party: "subprocess.Popen[bytes]") -> None:
 
 
 def _party(role: str, path: Path) -> bytes:
-    """Do Alice's or Bob's half with what lies in the folder and return the reply."""
+    """Do one party's work with what lies in the folder and return the reply."""
     request = json.loads((path / "request.json").read_text())
     keys, values = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("keys", "values"))
     public = path / "coins.npy"
@@ -103,9 +129,14 @@ def _party(role: str, path: Path) -> bytes:
     spec = resolve(request["cache"])
     if role == "alice":
         return write(spec.make(keys.shape[1], values.shape[1], coins), Tokens(keys, values))
-    queries = np.load(path / "queries.npy")
+    queries, token = np.load(path / "queries.npy"), Tokens(keys, values)
+    if role == "reader":
+        outputs, levels = (np.load(path / f"{name}.npy") for name in ("outputs", "levels"))
+        assert coins.keys is not None
+        answered = Answered(coins.keys, token, queries, outputs, levels)
+        return solve(spec, coins, request["readers"], answered).tobytes()
     cache = spec.restore((path / "payload").read_bytes(), keys.shape[1], values.shape[1], coins)
-    return ask(cache, Tokens(keys, values), queries, values.shape[1]).tobytes()
+    return ask(cache, token, queries, values.shape[1]).tobytes()
 
 
 def _main(role: str, folder: str) -> int:

@@ -59,8 +59,8 @@ class StreamCache(ABC):
     A family gives its state and its rule, in five methods: `_append` reads checked tokens, `_tokens`
     returns the tokens that stand for the stream, `_state` and `_layout` say what is on the wire, `_restore`
     takes it back. One that answers in another way than by softmax attention over some tokens gives
-    `_answer` instead of `_tokens`. Parameters are the keyword-only arguments of ``__init__``, each kept as an attribute of
-    the same name.
+    `_answer` instead of `_tokens`. Parameters are the keyword-only arguments of ``__init__``, each kept as
+    an attribute of the same name.
 
     Parameters
     ----------
