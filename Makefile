@@ -20,7 +20,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/python tests/benchmarks/full_decode.py
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -14,6 +14,7 @@ __all__ = [
     "softmax_attention",
     "softmax_attention_reference",
     "softmax_tolerance",
+    "weighted_attention",
 ]
 
 QUERY_BLOCK = 512
@@ -133,6 +134,44 @@ def softmax_attention(
         highest_value = dtype.type(math.ldexp(largest, -exponent))
         np.ldexp(np.clip(outputs, -highest_value, highest_value), exponent, out=outputs)
     return outputs
+
+
+def weighted_attention(queries: object, keys: object, values: object, weights: object) -> Matrix:
+    """Attend to tokens that count several times each, or a fraction of a time.
+
+    A weight is a score: the key gets the coordinate ln w and the query the coordinate 1.
+
+    Parameters
+    ----------
+    queries : array_like, shape (m, d)
+        Queries.
+    keys : array_like, shape (n, d)
+        Keys of n >= 1 tokens.
+    values : array_like, shape (n, d_v)
+        Values of the same tokens.
+    weights : array_like, shape (n,)
+        How often each token counts, positive.
+
+    Returns
+    -------
+    ndarray, shape (m, d_v)
+        ``sum_l w_l e^<q,k_l> v_l / sum_l w_l e^<q,k_l>`` for every query q, as `softmax_attention` computes it.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, an entry is not finite, or a weight is not positive.
+    """
+    checked_keys, checked_values = token_block(keys, values, None, None)
+    checked_queries = matrix("queries", queries, checked_keys.shape[1])
+    counts = np.asarray(weights, np.float64)
+    if counts.shape != (len(checked_keys),) or not (counts > 0).all():
+        raise ValueError(f"weights must be {len(checked_keys)} positive numbers, one a token")
+    scores = np.log(counts).astype(checked_keys.dtype)
+    ones = np.ones(len(checked_queries), checked_queries.dtype)
+    return softmax_attention(
+        np.column_stack([checked_queries, ones]), np.column_stack([checked_keys, scores]), checked_values
+    )
 
 
 def softmax_tolerance(

@@ -2,17 +2,19 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from attention.caches import CACHES, resolve
+from attention.caches.installed import announced
 from experiments.instances import MODELS, Instance, Model, Sides, instance
 from experiments.processes import FreshProcesses
 from experiments.protocol import play
 from experiments.randomness import Randomness
+from experiments.reading import fitting_readers
 from reductions.certificates import rate_distortion
 from reductions.encoding import Encoding
 
@@ -48,8 +50,12 @@ class Audit:
         What an uncompressed float16 cache of the stream takes.
     wire_bits : int
         8 x the bytes that crossed from Alice's process to Bob's.
+    reader : str
+        Who read best, of `experiments.reading.READERS`.
+    readers : tuple of str
+        Who was to read; the certificate pays log2 of their number.
     errors : int
-        Wrong symbols among those asked.
+        Wrong symbols among those asked, of the best reader.
     accuracy : float
         1 - errors / asked.
     certified_bits : float
@@ -76,6 +82,8 @@ class Audit:
     capacity_bits: float
     full_cache_bits: int
     wire_bits: int
+    reader: str
+    readers: tuple[str, ...]
     errors: int
     accuracy: float
     certified_bits: float
@@ -96,6 +104,7 @@ def audit(
     sides: Sides = "values",
     seed: int | None = None,
     positions: int | None = None,
+    readers: Sequence[str] | None = None,
 ) -> Audit:
     """Audit a cache: hide random symbols in a stream, count the bytes, decode, certify.
 
@@ -104,7 +113,7 @@ def audit(
     Parameters
     ----------
     cache : str or callable
-        A registered name with optional parameters (``"uniform:bits=2"``), ``"package.module:factory"``, or
+        A name with optional parameters (``"uniform:bits=2"``), ``"package.module:factory"``, or
         a factory that can be imported under its module and name. For "tensor4" it reads two sides, or is
         the cache of either side, or two of them joined by ``+``.
     model : {"attention", "tensor4", "tensor2", "visual"}
@@ -122,6 +131,9 @@ def audit(
     positions : int, optional
         Symbols to ask; all of them up to 8192 tokens, else 4096, and fewer where tensor attention over
         pairs would take minutes.
+    readers : sequence of str, optional
+        Who reads, of `experiments.reading.READERS`; all that apply and take seconds if not given: those that
+        solve for the values up to 1024 tokens, the search for the likeliest string up to 64.
 
     Returns
     -------
@@ -143,7 +155,11 @@ def audit(
     encoding = instance(asked, randomness)
     if positions is None:
         positions = _positions(asked)
-    transcript = play(encoding, name, randomness, channel=FreshProcesses(), positions=positions)
+    if readers is None:
+        readers = fitting_readers(encoding, positions is None or positions >= encoding.problem.length)
+    transcript = play(
+        encoding, name, randomness, channel=FreshProcesses(), positions=positions, readers=readers
+    )
     certificate = transcript.certificate()
     problem = encoding.problem
     return Audit(
@@ -159,6 +175,8 @@ def audit(
         capacity_bits=problem.capacity_bits,
         full_cache_bits=_full_cache_bits(encoding),
         wire_bits=transcript.wire_bits,
+        reader=transcript.reader,
+        readers=tuple(readers),
         errors=transcript.errors,
         accuracy=transcript.accuracy,
         certified_bits=certificate.certified_bits,
@@ -179,18 +197,19 @@ def _named(cache: str | Callable[..., Any]) -> str:
                 "define it at the top of a module"
             )
         return f"{module}:{name}"
-    head, _, rest = cache.partition(":")
-    if head in CACHES or not rest:
-        resolve(cache)
+    for side in cache.split("+"):
+        head, _, rest = side.partition(":")
+        if head in CACHES or not (rest or head in announced()):
+            resolve(side)
     return cache
 
 
 def _fitting(cache: str, model: Model) -> str:
     """Return the cache that reads as many sides as the model has: one of ours keeps either side if need be."""
-    try:
-        sides = getattr(resolve(cache).factory, "sides", None)
-    except ValueError:
-        return cache  # one that only its own process can import says there what it reads
+    head = cache.partition(":")[0]
+    if "+" in cache or head not in CACHES:
+        return cache  # somebody else's says in a process of its own what it reads
+    sides = getattr(CACHES[head].factory, "sides", None)
     if model == "tensor4":
         return f"{cache}+{cache}" if sides == 1 else cache
     if sides == 2:

@@ -158,17 +158,28 @@ def claims(as_json: bool) -> None:
 @main.command()
 @as_json
 def caches(as_json: bool) -> None:
-    """List the caches that come along, with their parameters."""
-    from attention.caches import CACHES
+    """List the caches that come along and those of installed packages, with their parameters.
 
+    A package adds its caches as entry points of the group kvfloor.caches; one that cannot be loaded is
+    listed with the reason.
+    """
+    from rich.markup import escape
+
+    from attention.caches import CACHES, installed_caches
+
+    installed, broken = installed_caches()
+    known = [*CACHES.values(), *installed.values()]
     if as_json:
         fields = ("name", "summary", "source", "parameters")
-        _print_json([{field: _plain(getattr(c, field)) for field in fields} for c in CACHES.values()])
+        listed = [{field: _plain(getattr(cache, field)) for field in fields} for cache in known]
+        _print_json(listed + [{"name": name, "error": error} for name, error in broken.items()])
         return
     table = _table("cache", "parameters", "what it keeps", "source")
-    for cache in CACHES.values():
+    for cache in known:
         parameters = (k if v is None else f"{k}={v}" for k, v in cache.parameters.items())
-        table.add_row(cache.name, ",".join(parameters), cache.summary, cache.source)
+        table.add_row(cache.name, ",".join(parameters), escape(cache.summary), escape(cache.source))
+    for name, error in broken.items():
+        table.add_row(name, "", f"[red]{escape(error)}[/red]", "")
     _print_table(table)
 
 
@@ -196,6 +207,14 @@ def caches(as_json: bool) -> None:
     help="Where the bits are hidden.",
 )
 @click.option("--seed", type=SEED, default=None, help="Root seed.  [default: fresh entropy, printed]")
+@click.option(
+    "--reader",
+    "readers",
+    multiple=True,
+    metavar="NAME",
+    help="Who reads: threshold, least-squares, probe, likelihood; may be given several times.  "
+    "[default: all that apply and take seconds]",
+)
 @as_json
 def audit(
     cache: str,
@@ -206,6 +225,7 @@ def audit(
     levels: int,
     sides: Any,
     seed: int | None,
+    readers: tuple[str, ...],
     as_json: bool,
 ) -> None:
     r"""Tell where a cache stands: bits on the wire, bits certified, distance to the frontier.
@@ -220,7 +240,8 @@ def audit(
 
     For tensor4 two caches joined by + keep a side each, and one keeps either; a factory of your own reads
     keys1, values1, keys2, values2. For tensor2 the stream is n^2 opaque rows, for visual all maps but the last.
-    The writer and the reader run in fresh processes. Up to 8192 tokens every bit is asked, beyond that a
+    The writer and the reader run in fresh processes. Up to 1024 tokens some readers first solve for the
+    values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
     from experiments.auditor import audit as run
@@ -235,6 +256,7 @@ def audit(
             levels=levels,
             sides=sides,
             seed=seed,
+            readers=readers or None,
         )
     if as_json:
         _print_json(dataclasses.asdict(result))
@@ -322,6 +344,8 @@ def _audit_rows(result: "Audit") -> Iterator[tuple[str, str, str]]:
     yield "hidden", f"{result.capacity_bits:,.0f} bits", shape
     yield "on the wire", f"{result.wire_bits:,} bits", per_bit
     yield "decoded", f"{result.accuracy:.2%}", f"{result.errors:,} errors in {result.asked:,} symbols asked"
+    others = ", ".join(name for name in result.readers if name != result.reader)
+    yield "reader", result.reader, f"read no worse than {others}" if others else "the only one that was asked"
     yield "certified", f"{result.certified_bits:,.0f} bits", certainty
     yield "frontier", f"{result.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
     yield "float16 cache", f"{result.full_cache_bits:,} bits", "keys and values as they are"
@@ -417,5 +441,7 @@ def _print_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a mapping as a plain dict, anything else as it is."""
-    return dict(value) if hasattr(value, "items") else value
+    """Return a mapping as a dict of what JSON can hold, anything else as it is."""
+    if not hasattr(value, "items"):
+        return value
+    return {k: v if v is None or isinstance(v, str | int | float) else repr(v) for k, v in value.items()}

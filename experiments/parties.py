@@ -1,19 +1,50 @@
-"""Alice's half and Bob's half of the one-way game, and the ways to run them with only bytes between."""
+"""Alice's half and Bob's half of the one-way game, who solves for the values, and the ways to run them.
 
+Only bytes cross from Alice to Bob. Who solves knows the coins and the cache's code, but of the message only
+what Bob was answered.
+"""
+
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.caches import resolve
+from attention.caches import CacheSpec, resolve
 from attention.caches.base import Cache, Coins
-from reductions.encoding import Stream
+from reductions.encoding import Stream, Tokens
 
-__all__ = ["Channel", "InProcess", "ask", "write"]
+__all__ = ["Answered", "Channel", "InProcess", "ask", "solve", "write"]
 
 APPEND_TOKENS = 4096  # tokens handed to a cache at a time
 ASK_QUERIES = 4096  # queries handed to a cache at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What a reader that solves for the values is given; nothing in it but the outputs depends on x.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (n, d)
+        The public keys.
+    token : Tokens
+        Bob's token.
+    queries : ndarray, shape (m, d)
+        What Bob asked.
+    outputs : ndarray, shape (m, d_v)
+        What he was answered.
+    levels : ndarray, shape (q,)
+        What a value can be.
+    """
+
+    keys: NDArray[Any]
+    token: Tokens
+    queries: NDArray[Any]
+    outputs: NDArray[Any]
+    levels: NDArray[np.float64]
 
 
 class Channel(Protocol):
@@ -26,6 +57,9 @@ class Channel(Protocol):
         self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
     ) -> NDArray[Any]:
         """Run Bob: restore the cache, append his token and return the answers, shape (m, d_v)."""
+
+    def solve(self, cache: str, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[Any]:
+        """Run those who solve for the values; see `solve`."""
 
 
 def write(cache: Cache, tokens: Stream) -> bytes:
@@ -57,6 +91,42 @@ def ask(cache: Cache, token: Stream, queries: NDArray[Any], value_dim: int) -> N
     return outputs
 
 
+def solve(spec: CacheSpec, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[np.float64]:
+    """Return what each reader takes the values for, shape (r, n, d_v); NaN from one who had to give up.
+
+    A reader gives up if the cache's code, which it runs on values of its own, ends in an error; it says so
+    on standard error.
+    """
+    found = np.full((len(readers), len(answered.keys), answered.outputs.shape[1]), np.nan)
+    for estimate, reader in zip(found, readers, strict=True):
+        try:
+            estimate[:] = _estimate(reader, spec, coins, answered)
+        except Exception as error:
+            print(f"the reader {reader!r} had to give up: {error}", file=sys.stderr)
+    return found
+
+
+def _estimate(reader: str, spec: CacheSpec, coins: Coins, answered: Answered) -> NDArray[np.float64]:
+    """Return what one reader takes the values for."""
+    # Only who solves pays for importing SciPy; every audit starts Alice and Bob.
+    from reductions.readers import least_squares, likeliest, probed_weights, softmax_weights
+
+    keys, levels, outputs = answered.keys, answered.levels, answered.outputs
+    tokens, (dim, value_dim) = len(keys), (keys.shape[1], outputs.shape[1])
+
+    def answers(values: NDArray[np.float64]) -> NDArray[Any]:
+        payload = write(spec.make(dim, value_dim, coins), Tokens(keys, values.astype(keys.dtype)))
+        cache = spec.restore(payload, dim, value_dim, coins)
+        return ask(cache, answered.token, answered.queries, value_dim)
+
+    if reader == "least-squares":
+        weights = softmax_weights(keys, answered.token.keys, answered.queries)
+        return least_squares(weights, outputs, levels)
+    weights, offset = probed_weights(tokens, value_dim, answers)
+    probed = least_squares(weights, outputs - offset, levels)
+    return probed if reader == "probe" else likeliest(probed, outputs, levels, answers)
+
+
 @dataclass(frozen=True, slots=True)
 class InProcess:
     """Alice and Bob in this process: fast, for caches that are trusted to keep no state outside."""
@@ -71,3 +141,7 @@ class InProcess:
         """Run Bob's half; see `Channel`."""
         restored = resolve(cache).restore(payload, token.dim, token.value_dim, coins)
         return ask(restored, token, queries, token.value_dim)
+
+    def solve(self, cache: str, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[Any]:
+        """Run those who solve for the values; see `solve`."""
+        return solve(resolve(cache), coins, readers, answered)

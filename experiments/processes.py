@@ -2,7 +2,8 @@
 
 The judge, who holds x, never imports the cache. Alice's process gets the tokens and the coins and leaves a
 payload; it and whatever it started are then killed and its folder is removed. Bob's process gets the
-payload, the coins, his token and the queries. What still leaks (a file somewhere, a process that hid) buys
+payload, the coins, his token and the queries. A third process, where the cache's code may be run on public
+values, solves for the values from his answers. What still leaks (a file somewhere, a process that hid) buys
 nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from numpy.typing import NDArray
 
 from attention.caches import resolve
 from attention.caches.base import Coins
-from experiments.parties import ask, write
-from reductions.encoding import Stream, stream_of
+from experiments.parties import Answered, ask, solve, write
+from reductions.encoding import Stream, Tokens, stream_of
 
 __all__ = ["CacheFailedError", "FreshProcesses"]
+
+
+_NAMES = {"alice": "Alice's", "bob": "Bob's", "reader": "the reader's"}
 
 
 class CacheFailedError(ValueError):
@@ -39,14 +44,20 @@ class FreshProcesses:
 
     def send(self, cache: str, coins: Coins, tokens: Stream) -> bytes:
         """Run Alice's process and return the bytes she left."""
-        return _run("alice", cache, coins, tokens)
+        return _run("alice", cache, coins, tokens, {})
 
     def receive(
         self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
     ) -> NDArray[Any]:
         """Run Bob's process and return his answers."""
-        outputs = _run("bob", cache, coins, token, payload, queries)
+        outputs = _run("bob", cache, coins, token, {"queries": queries}, payload=payload)
         return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.value_dim)
+
+    def solve(self, cache: str, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[Any]:
+        """Run the process of those who solve for the values and return their estimates."""
+        known = {"queries": answered.queries, "outputs": answered.outputs, "levels": answered.levels}
+        found = _run("reader", cache, coins, answered.token, known, readers=readers)
+        return np.frombuffer(found).reshape(len(readers), len(answered.keys), answered.outputs.shape[1])
 
 
 def _run(
@@ -54,18 +65,20 @@ def _run(
     cache: str,
     coins: Coins,
     stream: Stream,
+    arrays: dict[str, NDArray[Any]],
+    *,
     payload: bytes = b"",
-    queries: NDArray[Any] | None = None,
+    readers: Sequence[str] = (),
 ) -> bytes:
     """Run one party in a fresh interpreter and a folder of its own; return the bytes it left."""
     with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
-        for name, array in {**stream.named, "queries": queries, "coins": coins.keys}.items():
+        for name, array in {**stream.named, **arrays, "coins": coins.keys}.items():
             if array is not None:
                 np.save(path / f"{name}.npy", array, allow_pickle=False)
         (path / "payload").write_bytes(payload)
-        request = {"cache": cache, "seed": coins.seed, "stream": list(stream.named)}
-        (path / "request.json").write_text(json.dumps(request))
+        request = {"cache": cache, "seed": coins.seed, "stream": [*stream.named]}
+        (path / "request.json").write_text(json.dumps(request | ({"readers": [*readers]} if readers else {})))
         # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
         party = subprocess.Popen(
             [sys.executable, "-P", "-m", "experiments.processes", role, folder],
@@ -81,7 +94,7 @@ def _run(
         if (path / "error").exists():
             raise CacheFailedError(f"{cache}: {(path / 'error').read_text()}")
         if status != 0:
-            raise CacheFailedError(f"{cache}: {role.capitalize()}'s process ended with status {status}")
+            raise CacheFailedError(f"{cache}: {_NAMES[role]} process ended with status {status}")
         return (path / "reply").read_bytes()
 
 
@@ -102,7 +115,7 @@ def _kill_group(party: "subprocess.Popen[bytes]") -> None:
 
 
 def _party(role: str, path: Path) -> bytes:
-    """Do Alice's or Bob's half with what lies in the folder and return the reply."""
+    """Do one party's work with what lies in the folder and return the reply."""
     request = json.loads((path / "request.json").read_text())
     stream = stream_of({name: np.load(path / f"{name}.npy", mmap_mode="r") for name in request["stream"]})
     public = path / "coins.npy"
@@ -111,6 +124,12 @@ def _party(role: str, path: Path) -> bytes:
     if role == "alice":
         return write(spec.make(stream.dim, stream.value_dim, coins), stream)
     queries = np.load(path / "queries.npy")
+    if role == "reader":
+        outputs, levels = (np.load(path / f"{name}.npy") for name in ("outputs", "levels"))
+        assert coins.keys is not None
+        assert isinstance(stream, Tokens)
+        answered = Answered(coins.keys, stream, queries, outputs, levels)
+        return solve(spec, coins, request["readers"], answered).tobytes()
     cache = spec.restore((path / "payload").read_bytes(), stream.dim, stream.value_dim, coins)
     return ask(cache, stream, queries, stream.value_dim).tobytes()
 

@@ -6,7 +6,7 @@ appends his one token, asks and decodes. Two channels run the same two halves (`
 bytes can cross.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention.caches.base import Coins
-from experiments.parties import Channel, InProcess
+from experiments.parties import Answered, Channel, InProcess
 from experiments.randomness import Randomness
+from experiments.reading import THRESHOLD, check_readers
 from reductions.certificates import Certificate, one_shot_certificate, sampled_certificate
-from reductions.encoding import Encoding
+from reductions.encoding import Encoding, Tokens
+from reductions.values import ValuesEncoding
 
 __all__ = ["Transcript", "play", "play_symbols"]
 
@@ -38,6 +40,10 @@ class Transcript:
         N, the symbols Alice held.
     alphabet : int
         q, the values a symbol can take.
+    reader : str
+        Whose errors these are: the one of `readers` with the fewest, the first of equals.
+    readers : int
+        How many readers were to read, fixed before the play: the certificate pays log2 of it.
     """
 
     wire_bits: int
@@ -45,6 +51,8 @@ class Transcript:
     asked: int
     symbols: int
     alphabet: int
+    reader: str = THRESHOLD
+    readers: int = 1
 
     @property
     def accuracy(self) -> float:
@@ -54,7 +62,9 @@ class Transcript:
     def certificate(self, significance_bits: float = 40.0) -> Certificate:
         """Return what this play proves: one-shot if every symbol was asked, else sampled (theory 1)."""
         if self.asked == self.symbols:
-            return one_shot_certificate(self.symbols, self.errors, self.alphabet, significance_bits)
+            return one_shot_certificate(
+                self.symbols, self.errors, self.alphabet, significance_bits, self.readers
+            )
         return sampled_certificate(self.symbols, self.asked, self.errors, self.alphabet, significance_bits)
 
     def impossible(self, significance_bits: float = 40.0) -> bool:
@@ -71,6 +81,7 @@ def play(
     positions: int | None = None,
     eta: float = 0.0,
     sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
+    readers: Sequence[str] = (THRESHOLD,),
 ) -> Transcript:
     """Play the game once and return its transcript.
 
@@ -91,17 +102,23 @@ def play(
         decoder. Decoders are monotone in every answer, so its best choice is one of the two ends.
     sample : callable, optional
         Draws x from the secret generator; uniform by default. The certificate holds for uniform x alone.
+    readers : sequence of str
+        Who reads, of `experiments.reading.READERS`; the errors are those of the best. All but the threshold
+        need every position and exact answers.
 
     Returns
     -------
     Transcript
         Wire bits, errors and sizes.
     """
-    wire_bits, _, wrong = play_symbols(
-        encoding, cache, randomness, channel=channel, positions=positions, eta=eta, sample=sample
+    wire_bits, indices, wrong = _play(
+        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, readers
     )
+    errors = {name: int(missed.sum()) for name, missed in wrong.items()}
+    best = min(errors, key=lambda name: errors[name])
     problem = encoding.problem
-    return Transcript(wire_bits, int(wrong.sum()), len(wrong), problem.length, problem.alphabet)
+    sizes = len(indices), problem.length, problem.alphabet
+    return Transcript(wire_bits, errors[best], *sizes, best, len(readers))
 
 
 def play_symbols(
@@ -125,19 +142,51 @@ def play_symbols(
     wrong : ndarray of bool, shape (k,)
         Which of them were decoded wrongly.
     """
-    channel = channel or InProcess()
+    wire_bits, indices, wrong = _play(
+        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, (THRESHOLD,)
+    )
+    return wire_bits, indices, wrong[THRESHOLD]
+
+
+def _play(
+    encoding: Encoding,
+    cache: str,
+    randomness: Randomness,
+    channel: Channel,
+    positions: int | None,
+    eta: float,
+    sample: Callable[[np.random.Generator], NDArray[Any]] | None,
+    readers: Sequence[str],
+) -> tuple[int, NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
+    """Return wire bits, the symbols asked, and which of them each reader decoded wrongly."""
     problem = encoding.problem
+    asked_all = positions is None or positions >= problem.length
+    check_readers(readers, encoding, asked_all and eta == 0)
     symbols = (sample or problem.sample)(randomness.secret())
     coins = Coins(randomness.coins_seed(), encoding.public_keys)
     payload = channel.send(cache, coins, encoding.encode(symbols))
 
-    if positions is None or positions >= problem.length:
+    if asked_all:
         indices = np.arange(problem.length)
     else:
         indices = randomness.positions().choice(problem.length, positions, replace=False, shuffle=False)
-    outputs = channel.receive(cache, coins, payload, encoding.reader_token(), encoding.queries(indices))
+    token, queries = encoding.reader_token(), encoding.queries(indices)
+    outputs = channel.receive(cache, coins, payload, token, queries)
     truth = problem.answer(symbols, indices)
-    wrong = encoding.decode((1.0 - eta) * outputs, indices) != truth
-    if eta > 0:
-        wrong |= encoding.decode((1.0 + eta) * outputs, indices) != truth
+
+    def missed(read: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which symbols come out wrong from such outputs, at either end of the noise."""
+        wrong: NDArray[np.bool_] = encoding.decode((1.0 - eta) * read, indices) != truth
+        if eta > 0:
+            wrong |= encoding.decode((1.0 + eta) * read, indices) != truth
+        return wrong
+
+    wrong = {THRESHOLD: missed(outputs)} if THRESHOLD in readers else {}
+    solving = [name for name in readers if name != THRESHOLD]
+    if solving and (THRESHOLD not in wrong or wrong[THRESHOLD].any()):  # nobody beats no error at all
+        assert isinstance(encoding, ValuesEncoding)
+        assert isinstance(token, Tokens)
+        answered = Answered(encoding.keys, token, queries, outputs, encoding.levels)
+        solved = channel.solve(cache, coins, solving, answered)
+        wrong |= {name: missed(values) for name, values in zip(solving, solved, strict=True)}
     return 8 * len(payload), indices, wrong

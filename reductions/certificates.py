@@ -76,11 +76,12 @@ class Certificate:
 
 
 def one_shot_certificate(
-    length: int, errors: int, alphabet: int = 2, significance_bits: float = 40.0
+    length: int, errors: int, alphabet: int = 2, significance_bits: float = 40.0, decoders: int = 1
 ) -> Certificate:
     """Certify from one play in which every position was asked (Theorem A).
 
     x is uniform on the q^N strings and independent of the public coins. Nothing is assumed of the cache.
+    If the errors are those of the best of r decoders, each of them is certified at t + log2 r.
 
     Parameters
     ----------
@@ -92,11 +93,13 @@ def one_shot_certificate(
         Size q of the alphabet, at least 2.
     significance_bits : float
         t >= 0: the certificate is wrong with probability at most 2^-t.
+    decoders : int
+        Number r of decoders, fixed before the play, of which the best is reported; at least 1.
 
     Returns
     -------
     Certificate
-        With `certified_bits` = max(0, N log2 q - log2 Vol_q(N, errors) - t - 64).
+        With `certified_bits` = max(0, N log2 q - log2 Vol_q(N, errors) - t - log2 r - 64).
 
     Raises
     ------
@@ -109,7 +112,10 @@ def one_shot_certificate(
     10918
     """
     _check_significance(significance_bits)
-    return _certificate(length, length, errors, errors, alphabet, significance_bits, significance_bits)
+    if decoders < 1:
+        raise ValueError(f"decoders must be at least 1, got {decoders}")
+    each = significance_bits + log2(decoders)
+    return _certificate(length, length, errors, errors, alphabet, each, significance_bits)
 
 
 def sampled_certificate(

@@ -23,7 +23,7 @@ def test_the_cache_of_the_readme_stands_at_full_precision(tmp_path, monkeypatch)
     assert found.wire_bits == 8 + 2 * found.full_cache_bits
 
 
-NAMES = ("hidden", "on", "decoded", "certified", "frontier", "float16", "seed", "verdict")
+NAMES = ("hidden", "on", "decoded", "reader", "certified", "frontier", "float16", "seed", "verdict")
 
 
 def test_the_worked_audit_is_what_the_command_prints():

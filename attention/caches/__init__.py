@@ -11,14 +11,22 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from attention.caches.balance import Balance
 from attention.caches.base import Cache, Coins, StreamCache
 from attention.caches.clustering import SubGen
+from attention.caches.coreset import Coreset
 from attention.caches.covering import Golay, Hamming, Repetition
 from attention.caches.dense import Dense
 from attention.caches.eviction import KeyNorm, RandomTokens, Sinks, Window
 from attention.caches.heads import Heads
+from attention.caches.installed import announced, load
+from attention.caches.linear import Linear
+from attention.caches.lowrank import LowRank
+from attention.caches.merging import Merge
 from attention.caches.packed import BitPack
+from attention.caches.qjl import QJL
 from attention.caches.quantized import Uniform, UniformValues
+from attention.caches.rotated import TurboQuant
 from attention.caches.sides import TensorCache, two_sides
 from attention.caches.tensor_clustering import SubGen4
 from attention.caches.unmasked import UnmaskedWindow
@@ -34,6 +42,7 @@ __all__ = [
     "Registered",
     "StreamCache",
     "WireError",
+    "installed_caches",
     "resolve",
 ]
 
@@ -143,7 +152,8 @@ def resolve(spec: str) -> CacheSpec:
     Parameters
     ----------
     spec : str
-        ``name``, ``name:key=value,...``, ``package.module:factory`` or
+        ``name``, ``name:key=value,...`` (ours, or the name of an entry point of the group
+        ``kvfloor.caches``), ``package.module:factory`` or
         ``package.module:factory:key=value,...``; two of them joined by ``+`` are the sides of a cache of
         tensor attention.
 
@@ -174,35 +184,55 @@ def resolve(spec: str) -> CacheSpec:
     elif rest and "=" not in rest.partition(":")[0]:
         attribute, _, assignments = rest.partition(":")
         factory = _import(head, attribute)
+    elif point := announced().get(head):
+        factory, assignments = load(point), rest
     else:
-        raise ValueError(
-            f"no cache is called {head!r}{_nearest(head, CACHES)}, and it is not package.module:factory"
-        )
+        near = _nearest(head, [*CACHES, *announced()])
+        raise ValueError(f"no cache is called {head!r}{near}, and it is not package.module:factory")
     return CacheSpec(spec, factory, _parse(spec, factory, assignments))
 
 
 _METHODS = ("append", "attend", "to_bytes", "from_bytes")
 
 
+def installed_caches() -> tuple[dict[str, Registered], dict[str, str]]:
+    """Return the caches that other packages announce as entry points of the group ``kvfloor.caches``.
+
+    Their packages are imported for it.
+
+    Returns
+    -------
+    caches : dict of str to Registered
+        Those that can be made, by name; where the factory has no ``source``, its package is the source.
+    broken : dict of str to str
+        What is wrong with each of the others, in one sentence.
+    """
+    caches, broken = {}, {}
+    for name, point in announced().items():
+        try:
+            if name in CACHES:
+                raise ValueError(f"the name {name!r} of {point.value} is taken by a cache that comes along")
+            factory = load(point)
+            package = "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+            caches[name] = _registered(name, factory, str(getattr(factory, "source", package)))
+        except (TypeError, ValueError) as error:
+            broken[name] = str(error)
+    return caches, broken
+
+
 def _register(classes: Iterable[type[StreamCache] | type[TensorCache]]) -> Mapping[str, Registered]:
     """Return the registry of these classes, in their order."""
-    return MappingProxyType(
-        {
-            cls.name: Registered(
-                name=cls.name,
-                factory=cls,
-                summary=(inspect.getdoc(cls) or "").partition("\n")[0],
-                source=cls.source,
-                parameters=MappingProxyType(
-                    {
-                        name: REQUIRED if argument.default is argument.empty else argument.default
-                        for name, argument in _arguments(cls).items()
-                    }
-                ),
-            )
-            for cls in classes
-        }
-    )
+    return MappingProxyType({cls.name: _registered(cls.name, cls, cls.source) for cls in classes})
+
+
+def _registered(name: str, factory: Factory, source: str) -> Registered:
+    """Return what a factory says of itself, under a name."""
+    parameters = {
+        name: REQUIRED if argument.default is argument.empty else argument.default
+        for name, argument in _arguments(factory).items()
+    }
+    summary = (inspect.getdoc(factory) or "").partition("\n")[0]
+    return Registered(name, factory, summary, source, MappingProxyType(parameters))
 
 
 def _arguments(factory: Factory) -> dict[str, inspect.Parameter]:
@@ -311,6 +341,13 @@ CACHES: Mapping[str, Registered] = _register(
         KeyNorm,
         HeavyHitters,
         SnapKV,
+        Coreset,
+        Balance,
+        Merge,
+        LowRank,
+        Linear,
+        TurboQuant,
+        QJL,
         SubGen,
         SubGen4,
         Heads,

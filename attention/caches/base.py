@@ -228,12 +228,12 @@ class StreamCache(WireCache):
         return self._answer(matrix("queries", queries, self.dim))
 
     def stand_ins(self) -> tuple[Matrix, Matrix]:
-        """Return the tokens that stand for the stream, as one side of tensor attention takes them.
+        """Return the tokens that stand for the stream, for readers that attend to them in their own way.
 
         Returns
         -------
         keys, values : ndarray, shapes (k, dim) and (k, value_dim)
-            Of one dtype.
+            Of one dtype; those with public keys first, in the order of the stream.
 
         Raises
         ------

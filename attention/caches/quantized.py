@@ -11,7 +11,7 @@ from attention.caches.public import PublicKeyCache
 from attention.caches.wire import Codes, Field, Floats
 from attention.checks import Matrix, integer, one_of
 
-__all__ = ["Uniform", "UniformValues"]
+__all__ = ["Groups", "Uniform", "UniformValues"]
 
 _AXES = ("channel", "token")
 _LARGEST_GROUP = 1 << 20
@@ -121,7 +121,7 @@ class UniformValues(PublicKeyCache):
         super().__init__(dim, value_dim, coins)
         self.bits = integer("bits", bits, 1, 8)
         self.group_size = integer("group_size", group_size, 1, _LARGEST_GROUP)
-        self._groups = _Groups("values", self.value_dim, self.bits, self.group_size, "token")
+        self._groups = Groups("values", self.value_dim, self.bits, self.group_size, "token")
 
     def _append_values(self, values: Matrix) -> None:
         self._groups.extend(*self._groups.quantise(round_to("float16", values, "values")))
@@ -151,13 +151,13 @@ def _bits(name: str, value: object) -> int:
         raise ValueError(f"{error}, or {_UNQUANTISED} for float16") from None
 
 
-def _side(name: str, columns: int, bits: int, size: int, axis: str) -> "_Groups | _Halves":
+def _side(name: str, columns: int, bits: int, size: int, axis: str) -> "Groups | _Halves":
     """Return the keys or the values: quantised, or as they are."""
-    return _Halves(name, columns) if bits == _UNQUANTISED else _Groups(name, columns, bits, size, axis)
+    return _Halves(name, columns) if bits == _UNQUANTISED else Groups(name, columns, bits, size, axis)
 
 
 class _Halves:
-    """One matrix as it is, in float16, with the methods of `_Groups`."""
+    """One matrix as it is, in float16, with the methods of `Groups`."""
 
     def __init__(self, name: str, columns: int) -> None:
         self._name, self._columns = name, columns
@@ -187,8 +187,22 @@ class _Halves:
         return (Floats(self._name, (rows, self._columns), "float16"),)
 
 
-class _Groups:
-    """One matrix, quantised in groups along an axis; rows that do not fill a group yet are kept as they are."""
+class Groups:
+    """One matrix, quantised in groups along an axis; rows that do not fill a group yet are kept as they are.
+
+    Parameters
+    ----------
+    name : str
+        What the matrix is called, for error messages.
+    columns : int
+        Its number of columns.
+    bits : int
+        Bits per code, 1 to 8.
+    size : int
+        Numbers in a group, at least 1.
+    axis : str
+        "channel" or "token", as in `Uniform`.
+    """
 
     def __init__(self, name: str, columns: int, bits: int, size: int, axis: str) -> None:
         self._name, self._columns, self._levels, self._size = name, columns, 1 << bits, size

@@ -41,6 +41,13 @@ HONEST_CACHES = (
     "knorm:kept_tokens=64",
     "h2o:kept_tokens=32",
     "snapkv:kept_tokens=64",
+    "coreset:kept_tokens=32",
+    "balance:batch_tokens=32",
+    "merge:kept_tokens=96",
+    "lowrank:key_rank=16,value_rank=8",
+    "linear:features=32",
+    "turboquant:bits=1",
+    "qjl:sketch_bits=64,group_size=16",
     "bitpack",
     "bitpack:kept_tokens=13",
     "bitpack:kept_tokens=64",
@@ -52,7 +59,7 @@ HONEST_CACHES = (
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return blocks of honest plays, and one audit of every cheat."""
-    blocks = 4 if scale == "quick" else 40
+    blocks = 3 if scale == "quick" else 40
     honest = [{"honest": cache, "blocks": blocks} for cache in HONEST_CACHES]
     return honest + [{"cheat": f"experiments.cheats:{cheat.__name__}"} for cheat in cheats.CHEATS]
 

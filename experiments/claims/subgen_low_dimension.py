@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
 
 from attention.caches import Cache, CacheSpec, Coins, resolve, wire
 from attention.caches.clustering import SubGen
@@ -19,6 +18,7 @@ from experiments.randomness import Randomness
 from experiments.store import Record
 from reductions.encoding import Tokens
 from reductions.keys import gaussian_keys
+from reductions.packing_numbers import cap_area, packing_bound
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,12 +214,6 @@ def _numerator_spread(
     return variance, total * (weights / norms).max(axis=1) + np.sqrt(square)
 
 
-def cap_area(dim: int, cosine: float) -> float:
-    """Return the fraction of the unit sphere whose points have at least this product with a given one."""
-    area = float(betainc((dim - 1) / 2, 0.5, (1 - cosine) * (1 + cosine))) / 2
-    return area if cosine >= 0 else 1 - area
-
-
 def most_clusters(dim: int) -> int:
     """Return how many clusters of a stream there can be: disjoint caps in an enlarged one, and the needles'."""
     half = math.asin(DELTA / 2)  # representatives are more than 2 half apart
@@ -237,7 +231,7 @@ def floor_bits(tokens: int, dim: int) -> int:
     """Return d_v min(n, P(d, eps)), the floor of INDEX at the same query norm, for the best eps (theory 4)."""
     best = 1
     for incoherence in np.linspace(0, 0.99, 100):
-        packed = math.ceil(1 / cap_area(dim, incoherence))
+        packed = math.ceil(packing_bound(dim, incoherence))
         reach = math.exp(QUERY_NORM * (1 - incoherence)) * (1 - ETA) / (1 + ETA)
         best = max(best, min(packed, int((reach + 1) / 2)))  # 2P - 1 < reach
     return VALUE_DIM * min(tokens, best)
@@ -325,7 +319,7 @@ def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
     axes.plot(dims, [b["at_most"] for b in brackets], "--", color=THEORY, label="(1 + 2R/δ)$^d$")
     axes.plot(dims, [b["clusters"] for b in brackets], "o", color=COLOURS[1], markersize=6, label="clusters")
     axes.plot(dims, [b["at_least"] for b in brackets], color=THEORY, label="mass covered / area of a cap")
-    keys = [math.ceil(1 / cap_area(dim, 0.5)) for dim in dims]
+    keys = [math.ceil(packing_bound(dim, 0.5)) for dim in dims]
     axes.plot(dims, keys, ":", color=THEORY, label="P(d, 1/2), keys that INDEX fills")
     tokens = counts[0].parameters["tokens"]
     axes.set(yscale="log", xlabel="key dimension d", ylabel="clusters m",

@@ -34,6 +34,7 @@ CODES = {
     "golay": (23, 3, (0 * 1 + 1 * 23 + 2 * 253 + 3 * 1771) / (2048 * 23)),
 }
 EVICTION = ("window", "sinks", "random", "knorm", "h2o", "snapkv")
+MIXING = {"merge": "merged tokens", "lowrank": "values of low rank", "linear": "linear attention"}
 HEADER_BITS = 8 * 256  # what a payload may take beyond its arrays
 
 
@@ -50,6 +51,10 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     runs += [("uniform", f"uniform:bits={bits}", 1.0) for bits in range(1, 9)]
     runs += [(name, f"{name}:kept_tokens={round(s * tokens)}", s) for name in EVICTION for s in shares]
     runs += [("bitpack", f"bitpack:kept_tokens={round(share * tokens)}", share) for share in packs]
+    runs += [("turboquant", f"turboquant:bits={bits}", 1.0) for bits in range(1, 5)]
+    runs += [("merge", f"merge:kept_tokens={round(share * tokens)}", share) for share in shares]
+    runs += [("lowrank", f"lowrank:key_rank=64,value_rank={rank}", 1.0) for rank in (8, 16, 32, 48)]
+    runs += [("linear", f"linear:features={features}", 1.0) for features in (32, 128, 512)]
     runs += [(name, name, 1.0) for name in CODES]
     return [_cell(tokens, *run) for run in runs]
 
@@ -173,6 +178,7 @@ def _draw_families(axes: "Axes", points: dict[str, list[tuple[float, float]]]) -
     looks = {
         "dense": ("D", COLOURS[7], "float16 to 64"),
         "uniform": ("s", COLOURS[0], "uniform, 1 to 8 bits"),
+        "turboquant": ("d", COLOURS[4], "rotated, 1 to 4 bits"),
         "bitpack": ("x", COLOURS[7], "packed bits"),
     }
     for family, (marker, colour, label) in looks.items():
@@ -183,6 +189,10 @@ def _draw_families(axes: "Axes", points: dict[str, list[tuple[float, float]]]) -
         name = "six eviction rules" if family == "window" else None
         axes.plot(rates, accuracies, marker=marker, color=COLOURS[2], markersize=size, linewidth=0.7,
                   markerfacecolor="none", label=name)  # fmt: skip
+    for (family, label), marker in zip(MIXING.items(), "vhX", strict=True):
+        rates, accuracies = zip(*points[family], strict=True)
+        axes.plot(rates, accuracies, marker=marker, color=COLOURS[3], markersize=6, linewidth=0.7,
+                  linestyle=":", label=label)  # fmt: skip
     rates, accuracies = zip(*(points[name][0] for name in CODES), strict=True)
     axes.plot(rates, accuracies, "*", color=COLOURS[1], markersize=9, label="covering codes")
     axes.legend(loc="lower right", borderaxespad=0.1, handlelength=1.6)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention import softmax_attention, softmax_attention_reference, softmax_tolerance
+from attention.softmax import weighted_attention
 
 
 def allowed_error(queries, keys, values, key_block):
@@ -242,3 +243,18 @@ def test_scores_that_round_by_more_than_the_room_for_weights_stay_finite(dtype, 
     outputs = softmax_attention(np.ones((3, 6), dtype), keys.astype(dtype), values.astype(dtype))
     slack = 1e-6
     assert np.all((values.min(axis=0) - slack <= outputs) & (outputs <= values.max(axis=0) + slack))
+
+
+def test_a_weight_counts_a_token_several_times():
+    rng = np.random.default_rng(0)
+    queries, keys, values = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+    times = np.array([1, 3, 2, 1, 4])
+    repeated = softmax_attention_reference(queries, keys.repeat(times, axis=0), values.repeat(times, axis=0))
+    assert np.allclose(weighted_attention(queries, keys, values, times), repeated, atol=1e-13)
+    assert not np.allclose(softmax_attention(queries, keys, values), repeated, atol=1e-3)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, np.nan]])
+def test_weights_are_positive_numbers_one_a_token(weights):
+    with pytest.raises(ValueError, match="weights must be 2 positive numbers"):
+        weighted_attention(np.ones((1, 2)), np.ones((2, 2)), np.ones((2, 2)), weights)

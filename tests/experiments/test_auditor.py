@@ -15,7 +15,7 @@ def test_an_honest_full_cache():
     assert isinstance(found, Audit)
     assert (found.errors, found.accuracy, found.verdict) == (0, 1.0, "consistent")
     assert found.asked == found.capacity_bits == found.frontier_bits == 256 * 32
-    assert found.certified_bits == pytest.approx(256 * 32 - 104)
+    assert found.certified_bits == pytest.approx(256 * 32 - 104 - np.log2(3))  # three readers
     assert 0 <= found.wire_bits - 2 * found.full_cache_bits < 2000
     assert found.significance_log2 == -40
 
@@ -58,7 +58,8 @@ def test_every_model_hides_its_bits(model, tokens, hidden):
     assert (found.model, found.tokens, found.errors) == (model, tokens, 0)
     assert found.capacity_bits == found.asked == hidden * 8
     assert found.full_cache_bits == 16 * hidden * 40
-    assert found.certified_bits == pytest.approx(found.capacity_bits - 104)
+    paid_bits = 104 + np.log2(len(found.readers))
+    assert found.certified_bits == pytest.approx(found.capacity_bits - paid_bits)
     packed = experiments.audit("bitpack", **options)
     assert packed.errors == 0
     assert 0 <= packed.wire_bits - packed.capacity_bits < 2000

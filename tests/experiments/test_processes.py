@@ -147,6 +147,23 @@ def test_a_party_is_given_the_coins_but_not_the_secret(folder):
     assert all(request == ["cache", "seed", "stream"] and keys for _, request, keys in seen)
 
 
+def test_a_reader_is_given_the_answers_but_neither_the_message_nor_the_secret(folder):
+    (folder / "spy.py").write_text(
+        "import os, json\nfrom mine import Mine\nclass Spy(Mine):\n"
+        "    def __init__(self, dim, value_dim, coins):\n"
+        "        super().__init__(dim, value_dim, coins)\n"
+        "        folder = os.environ['TMPDIR']\n"
+        "        seen = [sorted(os.listdir(folder)), os.path.getsize(os.path.join(folder, 'payload'))]\n"
+        "        open(f'seen-{os.getpid()}', 'w').write(json.dumps(seen))\n"
+    )
+    play(game(64), "spy:Spy", Randomness(2, "x"), channel=FreshProcesses(), readers=("probe",))
+    seen = [json.loads(path.read_text()) for path in folder.glob("seen-*")]
+    ((names, payload_bytes),) = [each for each in seen if "outputs.npy" in each[0]]
+    bob = ["coins.npy", "keys.npy", "payload", "queries.npy", "request.json", "values.npy"]
+    assert names == sorted([*bob, "levels.npy", "outputs.npy"])
+    assert payload_bytes == 0
+
+
 def test_nothing_is_left_on_disk(folder, monkeypatch):
     scratch = folder / "scratch"
     scratch.mkdir()

@@ -44,6 +44,16 @@ REPRESENTATIVES = {
     "knorm": ["knorm:kept_tokens=7"],
     "h2o": ["h2o:kept_tokens=1", "h2o:kept_tokens=7,query_factor=2"],
     "snapkv": ["snapkv:kept_tokens=7,window_tokens=3", "snapkv:kept_tokens=2,window_tokens=1,pool_tokens=4"],
+    "coreset": [
+        "coreset:kept_tokens=7,recent_tokens=2",
+        "coreset:kept_tokens=1,recent_tokens=0,dtype=float64",
+    ],
+    "balance": ["balance:batch_tokens=4", "balance:levels=3,batch_tokens=2,walk_bound=0.5,dtype=float64"],
+    "merge": ["merge:kept_tokens=7,recent_tokens=2", "merge:kept_tokens=1,recent_tokens=0,dtype=float64"],
+    "lowrank": ["lowrank:key_rank=2,value_rank=1", "lowrank:key_rank=9,value_rank=9,dtype=float64"],
+    "linear": ["linear:features=5"],
+    "turboquant": ["turboquant", "turboquant:bits=5"],
+    "qjl": ["qjl:sketch_bits=9,value_bits=1,group_size=2"],
     "subgen": [
         "subgen:delta=2.0,cluster_slots=3,value_slots=4",
         "subgen:delta=1e-9,cluster_slots=1,value_slots=1",
@@ -61,7 +71,8 @@ SIDES = [
     "golay+random:kept_tokens=5",
 ]
 SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])] + SIDES
-COMPRESS_WHEN_SENT = {"snapkv"}  # their stream has two parts: before it crosses the wire, and after
+# Their stream has two parts: before it crosses the wire, and after.
+COMPRESS_WHEN_SENT = {"snapkv", "lowrank"}
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def test_snapkv_keeps_what_comes_after_the_prefill():
 
 @pytest.mark.parametrize("name", BUDGETED)
 def test_budgets(name):
-    assert len(BUDGETED) == 6
+    assert len(BUDGETED) == 8
     with pytest.raises(ValueError, match="needs the parameter 'kept_tokens'"):
         resolve(name)
     for wrong in (0, -1):
