@@ -119,6 +119,18 @@ class StreamCache(ABC):
             raise ValueError("the cache is empty: append tokens before attending")
         return softmax_attention(checked.astype(keys.dtype, copy=False), keys, values)
 
+    def tokens(self) -> tuple[Matrix, Matrix]:
+        """Return the tokens that stand for the stream, for readers that choose which of them to read.
+
+        Returns
+        -------
+        keys : ndarray, shape (n, dim)
+            Those with public keys first, in the order of the stream.
+        values : ndarray, shape (n, value_dim)
+            Their values.
+        """
+        return self._tokens()
+
     def to_bytes(self) -> bytes:
         """Return the payload that carries the whole state.
 

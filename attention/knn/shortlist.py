@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Positions
 __all__ = ["Shortlist", "shortlists"]
 
 QUERY_BLOCK = 256
+_LEAST_BESIDE = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,8 +140,9 @@ def _causal(
         raise ValueError(
             f"causal attention takes one query for each token, got {len(queries)} queries and {len(keys)} keys"
         )
-    for start in range(0, len(keys), QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, len(keys))
+    step = max(_LEAST_BESIDE, ceil(sqrt(len(keys))))  # so that a query scores about sqrt(n) tokens beside
+    for start in range(0, len(keys), step):
+        stop = min(start + step, len(keys))
         block = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
         if len(block):
             yield block, _beside(queries[block], keys[start:stop], block - start, kept, index, start)

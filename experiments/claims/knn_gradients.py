@@ -68,14 +68,13 @@ def swapped(scale: Scale) -> list[dict[str, Any]]:
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
     """Estimate the gradients of one instance again and again."""
     rng = randomness.secret()
-    q, k, v, g = _instance()
+    q, k, v, g = _instance(Randomness(randomness.root, "knn-gradients").keys())
     task = _average if parameters["task"] == "average" else _errors
     return task(parameters, q, k, v, g, rng)
 
 
-def _instance() -> tuple[NDArray[np.float64], ...]:
-    """Return queries, keys, values and upstream gradients of very different lengths: the same for all rows."""
-    rng = np.random.default_rng(0)
+def _instance(rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
+    """Return queries, keys, values and upstream gradients of very different lengths; the same for all rows."""
     queries, keys = rng.normal(size=(2, TOKENS, DIM))
     values, upstream = rng.normal(size=(2, TOKENS, VALUE_DIM))
     lengths = np.exp(rng.normal(size=(2, TOKENS, 1)))

@@ -89,7 +89,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
             fits[kind] = _exponent(rows, FALSE_ALARM / len(kinds))
     if fits:
         # Nearer to 1.5 than to 1 or 2: cells are not quite of equal size, so that lower orders drift a little.
-        passed = all(1.25 < low and high < 1.75 for _, low, high in fits.values())
+        passed = all(low > 1.25 and high < 1.75 for _, low, high in fits.values())
         shown = {kind: {"exponent": fit, "interval": [low, high]} for kind, (fit, low, high) in fits.items()}
         checks.append(Check(GROWTH, passed, {**shown, "false_alarm": FALSE_ALARM}))
     if found:
