@@ -77,30 +77,33 @@ def compare(kind: str, tokens: int, dim: int, torch: object) -> None:
         )
 
 
+def sample(kind: str, tokens: int, count: int, dim: int, rng: np.random.Generator) -> None:
+    """Answer some queries over many tokens through cells, beside exact attention."""
+    queries, keys, values = instance(kind, tokens, dim, rng)
+    queries, root = queries[:count].copy(), isqrt(tokens)
+    tracemalloc.start()
+    index, build, _ = timed(lambda: CellIndex(keys, rng, visited=2, rounds=1))
+    answer, near, _ = timed(
+        lambda: knn_attention(queries, keys, values, kept=root, tail=root, rng=rng, index=index)
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    exact, full, _ = timed(lambda: softmax_attention(queries, keys, values))
+    error = float(np.sqrt(((answer.outputs - exact) ** 2).mean()))
+    print(
+        f"n = {tokens:,}, {kind} keys: index {build:.1f} s; {count} queries {near:.2f} s, exact {full:.2f} s, "
+        f"ratio {near / full:.3f}; probes {answer.probes.mean():,.0f} a query; "
+        f"recall {recall(index, queries[:32], root):.2f}; error {error:.4f}; "
+        f"peak memory {peak / 2**20:,.0f} MiB beside arrays of {2 * keys.nbytes / 2**20:,.0f} MiB",
+        flush=True,
+    )
+
+
 def million(count: int, dim: int) -> None:
-    """Answer some queries over a million tokens through cells, beside exact attention."""
+    """Answer some queries over a million tokens, on both kinds of keys."""
     tokens, rng = 1_000_000, np.random.default_rng(0)
     for kind in ("random", "clustered"):
-        queries, keys, values = instance(kind, tokens, dim, rng)
-        queries = queries[:count].copy()
-        root = isqrt(tokens)
-        tracemalloc.start()
-        index, build, _ = timed(lambda keys=keys: CellIndex(keys, rng, visited=2, rounds=1))
-        answer, near, _ = timed(
-            lambda q=queries, k=keys, v=values, i=index: knn_attention(
-                q, k, v, kept=root, tail=root, rng=rng, index=i
-            )
-        )
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        exact, full, _ = timed(lambda q=queries, k=keys, v=values: softmax_attention(q, k, v))
-        error = float(np.sqrt(((answer.outputs - exact) ** 2).mean()))
-        print(
-            f"n = {tokens:,}, {kind} keys: index {build:.1f} s; {count} queries {near:.2f} s, exact {full:.2f} s, ratio "
-            f"{near / full:.3f}; probes {answer.probes.mean():,.0f} a query; recall {recall(index, queries[:32], root):.2f}; "
-            f"error {error:.4f}; peak memory {peak / 2**20:,.0f} MiB beside arrays of {2 * keys.nbytes / 2**20:,.0f} MiB",
-            flush=True,
-        )
+        sample(kind, tokens, count, dim, rng)
 
 
 def main() -> None:
