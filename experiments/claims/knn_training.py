@@ -55,17 +55,17 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
 def upside_down(scale: Scale) -> list[dict[str, Any]]:
     """Return runs whose walk gives attention its gradients with the wrong sign."""
     methods, text = ["no attention", "walk"], [_digest()]
-    return cells(task=["train"], method=methods, start=[0], steps=[300], text=text, fault=["sign"])
+    return cells(task=["train"], method=methods, start=[0], steps=[160], text=text, fault=["sign"])
 
 
 def unweighted(scale: Scale) -> list[dict[str, Any]]:
     """Return readings whose tail is left out, presented as if it were there."""
-    return cells(task=["read"], start=[0], steps=[300], text=[_digest()], fault=["no tail"])
+    return cells(task=["read"], start=[0], steps=[160], text=[_digest()], fault=["no tail"])
 
 
 def short_of_all(scale: Scale) -> list[dict[str, Any]]:
     """Return readings with fewer than all tokens, presented as k = n."""
-    return cells(task=["read"], start=[0], steps=[300], text=[_digest()], fault=["short"])
+    return cells(task=["read"], start=[0], steps=[160], text=[_digest()], fault=["short"])
 
 
 def _digest() -> str:
