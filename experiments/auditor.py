@@ -207,14 +207,11 @@ def _named(cache: str | Callable[..., Any]) -> str:
 def _fitting(cache: str, model: Model) -> str:
     """Return the cache that reads as many sides as the model has: one of ours keeps either side if need be."""
     head = cache.partition(":")[0]
-    if "+" in cache or head not in CACHES:
-        return cache  # somebody else's says in a process of its own what it reads
-    sides = getattr(CACHES[head].factory, "sides", None)
-    if model == "tensor4":
-        return f"{cache}+{cache}" if sides == 1 else cache
-    if sides == 2:
+    ours = getattr(CACHES[head].factory, "sides", None) if head in CACHES else None
+    two_sided = "+" in cache or ours == 2  # somebody else's says in a process of its own what it reads
+    if two_sided and model != "tensor4":
         raise ValueError(f"{cache!r} reads two sides, which only --model tensor4 has; got {model}")
-    return cache
+    return f"{cache}+{cache}" if model == "tensor4" and ours == 1 and not two_sided else cache
 
 
 def _positions(asked: Instance) -> int | None:
