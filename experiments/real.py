@@ -1,0 +1,383 @@
+"""INDEX against compressors as they ship: Alice and Bob each hold a transformer, its cache crosses as bytes.
+
+Alice's model reads the facts while the compressor works. Bob's model has the same weights, which do not
+depend on x, and an embedding table that holds his questions alone.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention.hf import sessions
+from attention.hf.compressors import LIBRARIES, Compressor
+from attention.hf.library import EXTRA, INSTALL, NotInstalledError, missing, offline
+from attention.hf.model import Model
+from experiments.fresh import in_fresh_process
+from experiments.protocol import Transcript
+from experiments.randomness import Randomness
+from reductions.certificates import rate_distortion
+from reductions.problems import Symbols
+from reductions.transformer import ONE, TransformerEncoding
+
+__all__ = ["Accounts", "Played", "RealAudit", "Setting", "audit", "is_real", "measure", "play"]
+
+Party = Callable[..., tuple[dict[str, Any], bytes]]
+Runner = Callable[..., tuple[dict[str, Any], bytes]]
+Readout = Literal["rows", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a compressor meets INDEX.
+
+    Parameters
+    ----------
+    compressor : str
+        Such as "kvpress:SnapKVPress,compression_ratio=0.5"; see `attention.hf.compressors`.
+    model : Model
+        The transformer.
+    tokens, dim : int
+        Facts n, and dimension d of a head.
+    feed : str
+        "prefill", "stream" or "auto"; see `attention.hf.sessions.write`.
+    readout : str
+        "rows": all bits of a fact from one hidden state. "tokens": one greedily generated token is one bit.
+    """
+
+    compressor: str
+    model: Model = Model()
+    tokens: int = 512
+    dim: int = 64
+    feed: sessions.Feed = "auto"
+    readout: Readout = "rows"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("feed", ("auto", "prefill", "stream")), ("readout", ("rows", "tokens"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The other ways to count a cache.
+
+    Parameters
+    ----------
+    nominal_bits : float or None
+        What the method says that it keeps.
+    allocated_bits : int
+        What the tensors of the cache occupy: storages whole and once, scales, zero points, masks, indices.
+    full_cache_bits : int
+        Keys and values of all tokens in the model's number format.
+    masked_entries : int
+        Entries (head, token) that are still there but masked.
+    """
+
+    nominal_bits: float | None
+    allocated_bits: int
+    full_cache_bits: int
+    masked_entries: int
+
+    @property
+    def saves_nothing(self) -> bool:
+        """Whether the tensors take no less than the full cache although the method says so."""
+        nominal = self.nominal_bits
+        return nominal is not None and nominal < self.full_cache_bits <= self.allocated_bits
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One play: what was decoded, what was counted, and the message itself."""
+
+    transcript: Transcript
+    accounts: Accounts
+    payload: bytes
+
+    @property
+    def verdict(self) -> Literal["consistent", "saves nothing", "impossible"]:
+        """What the numbers say about each other."""
+        if self.transcript.impossible():
+            return "impossible"
+        return "saves nothing" if self.accounts.saves_nothing else "consistent"
+
+
+@dataclass(frozen=True, slots=True)
+class RealAudit:
+    """Where a shipped compressor stands; the fields of `experiments.auditor.Audit`, and three more.
+
+    Parameters
+    ----------
+    cache : str
+        The compressor as it was named.
+    model : str
+        The transformer.
+    feed, readout : str
+        As in `Setting`.
+    tokens, dim, value_dim, alphabet : int
+        n, d, the R bits of a token, and 2.
+    sides : str
+        "values".
+    seed : int
+        Root seed; the same seed repeats the audit.
+    asked : int
+        Bits asked: all of them.
+    capacity_bits : float
+        N, what the instance holds.
+    full_cache_bits : int
+        Keys and values of all tokens in the model's number format.
+    nominal_bits : float or None
+        What the method says that it keeps.
+    allocated_bits : int
+        What the tensors of the cache occupy.
+    wire_bits : int
+        8 x the bytes that crossed from Alice's process to Bob's.
+    errors : int
+        Wrong bits.
+    accuracy : float
+        1 - errors / asked.
+    certified_bits : float
+        The cache carries more than this, wrong with probability at most 2^significance_log2.
+    significance_log2 : float
+        log2 of the certificate's error probability.
+    frontier_bits : float
+        The fewest bits that any cache needs for this accuracy.
+    verdict : str
+        "impossible" if more is certified than crossed; else "saves nothing" if the tensors take no less
+        than the full cache although the nominal size is smaller; else "consistent".
+    seconds : float
+        Wall time.
+    """
+
+    cache: str
+    model: str
+    feed: str
+    readout: str
+    tokens: int
+    dim: int
+    value_dim: int
+    alphabet: int
+    sides: Literal["values"]
+    seed: int
+    asked: int
+    capacity_bits: float
+    full_cache_bits: int
+    nominal_bits: float | None
+    allocated_bits: int
+    wire_bits: int
+    errors: int
+    accuracy: float
+    certified_bits: float
+    significance_log2: float
+    frontier_bits: float
+    verdict: Literal["consistent", "saves nothing", "impossible"]
+    seconds: float
+
+
+def is_real(cache: str) -> bool:
+    """Return whether a cache's name means a compressor of kvpress or transformers."""
+    return cache.partition(":")[0] in LIBRARIES
+
+
+def audit(setting: Setting, *, seed: int | None = None) -> RealAudit:
+    """Audit a shipped compressor; Alice and Bob run in fresh processes.
+
+    Parameters
+    ----------
+    setting : Setting
+        What is audited, and how.
+    seed : int, optional
+        Root seed; drawn from the operating system if not given.
+
+    Returns
+    -------
+    RealAudit
+        The accounts and the verdict.
+
+    Raises
+    ------
+    ValueError
+        If the libraries are not installed, a parameter is wrong, or the compressor fails.
+    """
+    start = time.perf_counter()
+    if lacking := missing(EXTRA):
+        raise NotInstalledError(f"{', '.join(lacking)} not installed; {INSTALL}")
+    seed = secrets.randbits(64) if seed is None else seed
+    offline()
+    played = play(setting, Randomness(seed, "audit"), runner=_fresh)
+    transcript, accounts, model = played.transcript, played.accounts, setting.model
+    certificate = transcript.certificate()
+    heads = f"{model.heads} heads ({model.kv_heads} of keys and values)"
+    return RealAudit(
+        cache=setting.compressor,
+        model=f"{model.architecture}, {model.layers} layers of {heads}, {model.dtype}",
+        feed=setting.feed,
+        readout=setting.readout,
+        tokens=setting.tokens,
+        dim=setting.dim,
+        value_dim=transcript.symbols // setting.tokens,
+        alphabet=2,
+        sides="values",
+        seed=seed,
+        asked=transcript.asked,
+        capacity_bits=float(transcript.symbols),
+        full_cache_bits=accounts.full_cache_bits,
+        nominal_bits=accounts.nominal_bits,
+        allocated_bits=accounts.allocated_bits,
+        wire_bits=transcript.wire_bits,
+        errors=transcript.errors,
+        accuracy=transcript.accuracy,
+        certified_bits=certificate.certified_bits,
+        significance_log2=certificate.significance_log2,
+        frontier_bits=transcript.symbols * rate_distortion(1.0 - transcript.accuracy),
+        verdict=played.verdict,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def play(setting: Setting, randomness: Randomness, *, runner: Runner | None = None) -> Played:
+    """Play INDEX once against a compressor.
+
+    Parameters
+    ----------
+    setting : Setting
+        What plays, and how.
+    randomness : Randomness
+        The streams of this play.
+    runner : callable, optional
+        ``runner(party, *arguments)`` calls a party; in this process by default.
+
+    Returns
+    -------
+    Played
+        The transcript, the accounts and the payload.
+    """
+    run = runner or _here
+    encoding = encoding_of(setting, randomness)
+    x = encoding.problem.sample(randomness.secret())
+    facts, payload = run(alice, setting, encoding, encoding.encode(x), randomness.coins_seed())
+    _, decoded = run(bob, setting, encoding, payload)
+    y = np.frombuffer(decoded, np.uint8)
+    symbols = encoding.problem.length
+    if y.shape != (symbols,):
+        raise ValueError(f"Bob must return {symbols} bits; got {len(y)}")
+    transcript = Transcript(8 * len(payload), int((y != x).sum()), symbols, symbols, 2)
+    return Played(transcript, Accounts(**facts), payload)
+
+
+def encoding_of(setting: Setting, randomness: Randomness) -> TransformerEncoding:
+    """Return the encoding of a play: its keys are public coins."""
+    model = setting.model
+    return TransformerEncoding.draw(
+        setting.tokens,
+        setting.dim,
+        randomness.keys(),
+        layers=model.layers,
+        kv_heads=model.kv_heads,
+        group=model.group,
+    )
+
+
+def alice(
+    setting: Setting, encoding: TransformerEncoding, facts: NDArray[np.float32], seed: int
+) -> tuple[dict[str, Any], bytes]:
+    """Do Alice's half: return her accounts and her message."""
+    compressor = Compressor.parse(setting.compressor)
+    written = sessions.write(
+        setting.model, encoding.weights(), encoding.dim, compressor, facts, seed, setting.feed
+    )
+    accounts = Accounts(
+        written.nominal_bits, written.allocated_bits, written.full_cache_bits, written.masked_entries
+    )
+    return asdict(accounts), written.payload
+
+
+def bob(setting: Setting, encoding: TransformerEncoding, payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """Do Bob's half: return every bit that he reads, a byte each."""
+    compressor = Compressor.parse(setting.compressor)
+    arguments = (setting.model, encoding.weights(), encoding.dim, compressor, payload, setting.tokens)
+    if setting.readout == "tokens":
+        questions = encoding.bit_questions(np.arange(encoding.problem.length))
+        said = sessions.read(*arguments, questions, generate=True)
+        return {}, (said == ONE).astype(np.uint8).tobytes()
+    hidden = sessions.read(*arguments, encoding.row_questions(np.arange(setting.tokens)))
+    return {}, encoding.read_rows(hidden).tobytes()
+
+
+def measure(setting: Setting, randomness: Randomness) -> dict[str, Any]:
+    """Play once and return everything that tables and claims need, as JSON values.
+
+    Parameters
+    ----------
+    setting : Setting
+        What plays, and how.
+    randomness : Randomness
+        The streams of this play.
+
+    Returns
+    -------
+    dict
+        "cannot": why the compressor does not run here. Else the counts, the verdict and, where the cache
+        holds plain tensors, "kept_entries" of "all_entries" (head, token), whether what it holds are tokens
+        of the stream bit for bit ("drops_only"), and whether it keeps the same tokens for other values
+        ("chosen_blindly").
+    """
+    from attention.hf.library import needed
+
+    needed("torch").set_num_threads(1)
+    try:
+        played = play(setting, randomness)
+    except ValueError as error:
+        return {"cannot": str(error)}
+    encoding = encoding_of(setting, randomness)
+    kept = _kept(encoding, setting, played.payload, encoding.problem.sample(randomness.secret()))
+    other = encoding.problem.sample(randomness.positions())  # independent of x
+    _, payload = alice(setting, encoding, encoding.encode(other), randomness.coins_seed())
+    again = _kept(encoding, setting, payload, other)
+    transcript = played.transcript
+    return {
+        **asdict(played.accounts),
+        "wire_bits": transcript.wire_bits,
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "certified_bits": transcript.certificate().certified_bits,
+        "verdict": played.verdict,
+        "drops_only": kept is not None,
+        "chosen_blindly": kept is not None and kept == again,
+        "kept_entries": None if kept is None else sum(map(len, kept)),
+        "all_entries": setting.tokens * setting.model.layers * setting.model.kv_heads,
+    }
+
+
+def _kept(
+    encoding: TransformerEncoding, setting: Setting, payload: bytes, x: Symbols
+) -> list[list[int]] | None:
+    """Return which tokens each head keeps, or None unless it holds just tokens of the stream, bit for bit."""
+    full = Setting("transformers:DynamicCache", setting.model, setting.tokens, setting.dim, "prefill")
+    found = sessions.surviving(payload)
+    original = sessions.surviving(alice(full, encoding, encoding.encode(x), 0)[1])
+    if found is None or original is None:
+        return None
+    kept = []
+    for rows, all_rows in zip(found, original, strict=True):
+        position = {row.tobytes(): i for i, row in enumerate(np.hstack(all_rows))}
+        there = [row for row in np.hstack(rows) if row.any()]  # room that is still empty is no token
+        tokens = [position.get(row.tobytes(), -1) for row in there]
+        if -1 in tokens:
+            return None
+        kept.append(sorted(set(tokens)))
+    return kept
+
+
+def _here(party: Party, *arguments: Any) -> tuple[dict[str, Any], bytes]:
+    """Call a party in this process."""
+    return party(*arguments)
+
+
+def _fresh(party: Party, *arguments: Any) -> tuple[dict[str, Any], bytes]:
+    """Call a party in a process of its own."""
+    return in_fresh_process(party, *arguments, preload=("torch", "transformers", "kvpress", __name__))
