@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib.metadata
 import importlib.util
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 __all__ = ["code_digest"]
 
 SHARED_PACKAGES = ("reductions", "attention")
-SHARED_MODULES = tuple(f"experiments.{name}" for name in ("parties", "processes", "protocol", "randomness"))
+SHARED_MODULES = tuple(
+    f"experiments.{name}" for name in ("parties", "processes", "protocol", "randomness", "real")
+)
 AFTER_THE_FACT = ("judge", "draw", "main")  # functions of a claim that only read stored rows
 
 
@@ -19,7 +22,8 @@ def code_digest(claim: str) -> str:
 
     It covers the packages `reductions` and `attention`, the play, and the claim's module without what runs
     after the fact: a better figure or a sharper check reads the stored rows again, a changed construction
-    does not. Comments, docstrings and layout do not count.
+    does not. Comments, docstrings and layout do not count. A module that names optional packages in
+    ``REQUIRES`` depends on their versions too.
 
     Parameters
     ----------
@@ -33,6 +37,8 @@ def code_digest(claim: str) -> str:
     """
     digest = sha256(_shared_digest().encode())
     digest.update(_meaning(_source(claim), without=AFTER_THE_FACT))
+    for package in getattr(importlib.import_module(claim), "REQUIRES", ()):
+        digest.update(f"{package} {importlib.metadata.version(package)}".encode())
     return digest.hexdigest()[:32]
 
 

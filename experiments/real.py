@@ -7,7 +7,7 @@ depend on x, and an embedding table that holds his questions alone.
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attention.hf import sessions
 from attention.hf.compressors import LIBRARIES, Compressor
-from attention.hf.library import EXTRA, INSTALL, NotInstalledError, missing, offline
+from attention.hf.library import EXTRA, INSTALL, NotInstalledError, missing, needed, offline
 from attention.hf.model import Model
 from experiments.fresh import in_fresh_process
 from experiments.protocol import Transcript
@@ -29,6 +29,7 @@ __all__ = ["Accounts", "Played", "RealAudit", "Setting", "audit", "is_real", "me
 Party = Callable[..., tuple[dict[str, Any], bytes]]
 Runner = Callable[..., tuple[dict[str, Any], bytes]]
 Readout = Literal["rows", "tokens"]
+ROUNDING = 2.0**-16  # entries are at most 1/2: a token moved by less is still that token
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Setting:
     """
 
     compressor: str
-    model: Model = Model()
+    model: Model = field(default_factory=Model)
     tokens: int = 512
     dim: int = 64
     feed: sessions.Feed = "auto"
@@ -321,18 +322,17 @@ def measure(setting: Setting, randomness: Randomness) -> dict[str, Any]:
     Returns
     -------
     dict
-        "cannot": why the compressor does not run here. Else the counts, the verdict and, where the cache
-        holds plain tensors, "kept_entries" of "all_entries" (head, token), whether what it holds are tokens
-        of the stream bit for bit ("drops_only"), and whether it keeps the same tokens for other values
-        ("chosen_blindly").
-    """
-    from attention.hf.library import needed
+        The counts, the verdict, whether what the cache holds are tokens of the stream ("drops_only"), and
+        then "kept_entries" of "all_entries" (head, token) and whether it keeps the same tokens for other
+        values ("chosen_blindly").
 
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong or the compressor fails.
+    """
     needed("torch").set_num_threads(1)
-    try:
-        played = play(setting, randomness)
-    except ValueError as error:
-        return {"cannot": str(error)}
+    played = play(setting, randomness)
     encoding = encoding_of(setting, randomness)
     kept = _kept(encoding, setting, played.payload, encoding.problem.sample(randomness.secret()))
     other = encoding.problem.sample(randomness.positions())  # independent of x
@@ -356,20 +356,20 @@ def measure(setting: Setting, randomness: Randomness) -> dict[str, Any]:
 def _kept(
     encoding: TransformerEncoding, setting: Setting, payload: bytes, x: Symbols
 ) -> list[list[int]] | None:
-    """Return which tokens each head keeps, or None unless it holds just tokens of the stream, bit for bit."""
+    """Return which tokens each head keeps, or None unless all that it holds are tokens of the stream."""
     full = Setting("transformers:DynamicCache", setting.model, setting.tokens, setting.dim, "prefill")
     found = sessions.surviving(payload)
     original = sessions.surviving(alice(full, encoding, encoding.encode(x), 0)[1])
     if found is None or original is None:
         return None
     kept = []
-    for rows, all_rows in zip(found, original, strict=True):
-        position = {row.tobytes(): i for i, row in enumerate(np.hstack(all_rows))}
-        there = [row for row in np.hstack(rows) if row.any()]  # room that is still empty is no token
-        tokens = [position.get(row.tobytes(), -1) for row in there]
-        if -1 in tokens:
+    for (keys, values), (all_keys, all_values) in zip(found, original, strict=True):
+        there = keys.any(axis=1) | values.any(axis=1)  # room that is still empty holds no token
+        tokens = np.argmax(keys[there] @ all_keys.T, axis=1)  # keys of one length: the nearest
+        off = np.abs(np.hstack([keys[there] - all_keys[tokens], values[there] - all_values[tokens]]))
+        if off.size and off.max() > ROUNDING:
             return None
-        kept.append(sorted(set(tokens)))
+        kept.append(sorted(set(tokens.tolist())))
     return kept
 
 

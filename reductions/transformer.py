@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reductions.encoding import Floats
-from reductions.keys import gaussian_keys, check_unit_rows
+from reductions.keys import check_unit_rows, gaussian_keys
 from reductions.problems import Index, Symbols
 
 __all__ = ["ONE", "ZERO", "Residual", "TransformerEncoding", "Weights"]
@@ -74,7 +74,7 @@ class Residual:
     @property
     def answer(self) -> int:
         """The channel whose sign is the bit."""
-        return self._block(3).start
+        return 2 * self.dim + 3 * self.bits
 
     @property
     def ballast(self) -> int:

@@ -2,11 +2,12 @@
 
     kvpress:SnapKVPress,compression_ratio=0.5
     kvpress:AdaKVPress,press=SnapKVPress,compression_ratio=0.5
-    kvpress:DecodingPress,base_press=KnormPress,target_size=256
+    kvpress:DecodingPress,base_press=SnapKVPress,base_press.window_size=32,target_size=256
     transformers:QuantizedCache,backend=quanto,nbits=2
 
-Values are numbers, true, false, none, other texts, or the names of presses, which are made with their
-defaults or, as in KnormPress@0.5, with a compression ratio; + separates the entries of a list.
+Values are numbers, true, false, none, other texts, or the names of presses. A press inside has its defaults,
+a compression ratio as in KnormPress@0.5, or parameters of its own behind a dot; + separates the entries of a
+list.
 """
 
 import contextlib
@@ -81,7 +82,7 @@ class Compressor:
         parameters: dict[str, Any] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
-            if not equals or not key.isidentifier():
+            if not equals or not all(part.isidentifier() for part in key.split(".")):
                 raise ValueError(f"{assignment!r} in {spec!r} is not of the form name=value")
             if key in parameters:
                 raise ValueError(f"{spec!r} gives the parameter {key!r} twice")
@@ -140,11 +141,14 @@ class Compressor:
         if self.library != "kvpress":
             return None
         known = presses()
-        given = {k: _pressed(v, known) for k, v in self.parameters.items()}
+        own = {k: v for k, v in self.parameters.items() if "." not in k}
+        given = {k: _pressed(v, known, _behind(k, self.parameters)) for k, v in own.items()}
         takes = inspect.signature(known[self.name]).parameters
+        for key in self.parameters:
+            if "." in key and key.partition(".")[0] not in given:
+                raise ValueError(f"{self.spec!r} gives {key} to a press that it does not name")
         for name, parameter in takes.items():
-            inside = "press" in name and not name.startswith("_")
-            if inside and name not in given and parameter.default in (parameter.empty, None):
+            if name not in given and (name == "press" or parameter.default is parameter.empty):
                 raise ValueError(f"{self.spec!r} needs the parameter {name}, as in {name}=KnormPress")
         press = _made(self.spec, known[self.name], {k: v for k, v in given.items() if k in takes})
         for name, value in given.items():
@@ -226,16 +230,19 @@ def _value(text: str) -> Any:
     return text
 
 
-def _pressed(value: Any, known: Mapping[str, type[Any]]) -> Any:
-    """Return a value with names of presses replaced by presses."""
+def _behind(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters whose names start with a name and a dot, without them."""
+    return {k.partition(".")[2]: v for k, v in parameters.items() if k.partition(".")[0] == name and "." in k}
+
+
+def _pressed(value: Any, known: Mapping[str, type[Any]], inside: dict[str, Any]) -> Any:
+    """Return a value with names of presses replaced by presses that have the parameters `inside`."""
     if isinstance(value, list):
-        return [_pressed(entry, known) for entry in value]
+        return [_pressed(entry, known, inside) for entry in value]
     name, _, ratio = value.partition("@") if isinstance(value, str) else ("", "", "")
     if name not in known:
         return value
-    parameters = {"base_press": "KnormPress"} if name == "DecodingPress" else {}
-    if ratio:
-        parameters["compression_ratio"] = _value(ratio)
+    parameters = inside | ({"compression_ratio": _value(ratio)} if ratio else {})
     return Compressor(value, "kvpress", name, parameters).press()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attention.hf.compressors import Compressor
 from attention.hf.library import needed, quiet
-from attention.hf.model import FIRST_FREE, Model, build, set_rows
+from attention.hf.model import Model, build, set_rows
 from attention.hf.state import allocated_bits, from_bytes, load_state, state_of, to_bytes
 
 __all__ = ["CompressorFailedError", "Feed", "Written", "read", "surviving", "write"]
@@ -176,10 +176,12 @@ def _feed(built: Any, press: Any, cache: Any, ids: Any, seed: int, *, stream: bo
     context = press(built) if press is not None else quiet()
     with torch.no_grad(), context:
         if stream:
+            # A press for both phases is given half of the facts as a prompt, others just the first.
+            prompt = len(ids) // 2 if hasattr(press, "prefilling_press") else 1
             built.generate(
-                input_ids=ids[None, :1],
+                input_ids=ids[None, :prompt],
                 past_key_values=cache,
-                max_new_tokens=len(ids),
+                max_new_tokens=len(ids) - prompt + 1,
                 do_sample=False,
                 logits_processor=[_dictation(ids)],
             )

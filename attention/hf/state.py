@@ -103,7 +103,7 @@ def allocated_bits(tree: Any) -> int:
     int
         8 x the bytes of all storages, each counted once and whole: a view keeps all of its storage.
     """
-    storages = {}
+    storages: dict[int, int] = {}
     for tensor in tensors(tree):
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
@@ -233,7 +233,8 @@ def _read(node: Any, body: memoryview) -> tuple[Any, memoryview]:
         facts, body = _read(facts, body)
         return _quanto(name).__tensor_unflatten__(inner, facts, None, None), body
     if kind == "tensor":
-        return _read_tensor(*content, body)
+        dtype, shape = content
+        return _read_tensor(dtype, shape, body)
     if kind == "size":
         return torch.Size(content), body
     if kind == "device":
