@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from attention.hf.library import EXTRA, needed, quiet
+from attention.hf.library import EXTRA, needed, offline, quiet
 
 
 @pytest.fixture(scope="session")
 def torch():
     """Return torch, with kvpress and transformers imported; skip where they are not installed."""
+    offline()
     for package in EXTRA:
         with quiet():
             pytest.importorskip(package, reason=f"needs the extra transformers: {package} is not installed")
