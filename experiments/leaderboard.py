@@ -44,6 +44,9 @@ SPELLINGS = {
     "SimLayerKVPress": "lazy_threshold=0.0,n_recent={tokens}",
     "ThinKPress": "key_channel_compression_ratio={removed}",
 }
+VARIANTS = {
+    "KVComposePress, unstructured": "kvpress:KVComposePress,structured=false,compression_ratio={removed}",
+}
 CACHES = (
     "DynamicCache",
     "StaticCache",
@@ -82,6 +85,7 @@ def tasks(tokens: int = 512, dim: int = 64, kept: Sequence[float] = KEPT) -> lis
     runs = [
         (n, f"kvpress:{n},{spelling(n, cls, f, tokens)}", f) for n, cls in presses().items() for f in kept
     ]
+    runs += [(name, spec.format(removed=round(1 - f, 6)), f) for name, spec in VARIANTS.items() for f in kept]
     runs += [(name.split(",")[0], f"transformers:{name}", None) for name in CACHES]
     runs += [
         (f"{name}, sliding", f"transformers:{name},sliding_window={round(f * tokens)}", f)
@@ -258,7 +262,7 @@ def draw(records: Sequence[Record]) -> "Figure":
             bottom.plot(sizes, [m["certified_bits"] / m["symbols"] for m in found], **look)
         for each in (top, bottom):
             each.axvline(64, color=THEORY, linewidth=0.9, linestyle="--", label="the full cache")
-        top.text(0.56, 0.97, "closed", style="italic", color="#555555", va="center")
+        top.text(0.53, 0.99, "closed", style="italic", color="#555555", va="center", fontsize=7)
         top.set(title=title, xscale="log", xlim=(0.5, 180), ylim=(0.5, 1.02))
         bottom.set(xlabel=f"{name} bits for each hidden bit", ylim=(0, 1.05))
         bottom.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
