@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from experiments.auditor import Audit
     from experiments.claim import Claim
-    from experiments.real import RealAudit
+    from experiments.real_auditor import RealAudit
     from experiments.reproduction import Reproduction
 
 __all__ = ["main", "run_claim"]
@@ -234,18 +234,20 @@ def audit(
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
     from attention.hf.model import Model
-    from experiments import real
     from experiments.auditor import audit as run
+    from experiments.real import Setting
+    from experiments.real_auditor import audit as run_real
+    from experiments.real_auditor import is_real
 
-    result: Audit | real.RealAudit
+    result: Audit | RealAudit
     with _spinner(f"auditing {cache}"):
-        if real.is_real(cache):
+        if is_real(cache):
             if (value_dim, levels, sides) != (None, 2, "values"):
                 raise ValueError(
                     "a transformer holds bits in its values: leave out --value-dim, --levels, --sides"
                 )
-            setting = real.Setting(cache, Model.parse(model), tokens or 512, dim, feed, readout)
-            result = real.audit(setting, seed=seed)
+            setting = Setting(cache, Model.parse(model), tokens or 512, dim, feed, readout)
+            result = run_real(setting, seed=seed)
         else:
             sizes = {"tokens": tokens or 4096, "dim": dim, "levels": levels}
             result = run(cache, **sizes, value_dim=value_dim, sides=sides, seed=seed)
@@ -272,6 +274,7 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
     leaderboard.md, .csv, .svg and .png.
     """
     from experiments import leaderboard as board
+    from experiments.leaderboard_page import COLUMNS
     from experiments.store import Store
     from experiments.sweep import process_pool
 
@@ -295,9 +298,9 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
     if as_json:
         _print_json(rows)
         return
-    table = _table(*board.COLUMNS)
+    table = _table(*COLUMNS)
     for row in rows:
-        table.add_row(*(str(row[column]) for column in board.COLUMNS))
+        table.add_row(*(str(row[column]) for column in COLUMNS))
     _print_table(table)
     click.echo(f"The table and the figure are in {figures}, the plays in {results}.")
 

@@ -7,6 +7,7 @@ import pytest
 
 from attention.hf.library import EXTRA, missing, offline, quiet
 from experiments import leaderboard as board
+from experiments.leaderboard_page import table
 from experiments.store import Record, Store
 
 
@@ -76,7 +77,7 @@ def test_the_table_is_in_bits_for_each_hidden_bit_and_by_budget():
     for record in refused:
         record.measured.clear()
         record.measured["cannot"] = "it | must " + "be short " * 40
-    found = board.table([*refused, *records])
+    found = table([*refused, *records])
     assert [r["compressor"].split(":")[1].split(",")[0] for r in found] == [
         "Better",
         "None",

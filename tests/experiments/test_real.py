@@ -10,7 +10,7 @@ from attention.hf.compressors import Compressor
 from attention.hf.library import EXTRA, needed, offline, quiet
 from attention.hf.model import ARCHITECTURES, DTYPES, Model
 from attention.hf.sessions import CompressorFailedError, read, write
-from experiments import real
+from experiments import real, real_auditor
 from experiments.cli import main
 from experiments.fresh import in_fresh_process
 from experiments.randomness import Randomness
@@ -216,7 +216,7 @@ def test_wrong_input_is_one_sentence_and_status_2(extra, arguments, sentence):
 
 
 def test_without_the_extra_an_audit_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(real, "missing", lambda packages: ("torch", "kvpress"))
+    monkeypatch.setattr(real_auditor, "missing", lambda packages: ("torch", "kvpress"))
     result = CliRunner().invoke(main, ["audit", KNORM])
     assert result.exit_code == 2
     assert "torch, kvpress not installed; install it with `make transformers`" in result.stderr
