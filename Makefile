@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-full test lint bench clean
+.PHONY: reproduce reproduce-full test lint bench transformers clean
 
 reproduce: .venv/ready
 	$(BIN)/kvfloor reproduce --scale quick
@@ -21,6 +21,11 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# What `kvfloor audit kvpress:...` and `transformers:...` need; torch first, so that a local CPU build is taken.
+transformers: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[transformers]"
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -74,6 +74,8 @@ class Claim:
         From the claim's rows to its figure.
     controls : tuple of Control
         At least one.
+    requires : tuple of str
+        Optional packages that its work imports; without them the claim is left out.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Claim:
     judge: Callable[[Sequence[Record]], list[Check]]
     draw: Callable[[Sequence[Record]], "Figure"]
     controls: tuple[Control, ...]
+    requires: tuple[str, ...] = ()
 
     def tasks(self, scale: Scale) -> list[Task]:
         """Return all the work of the claim and its controls at a scale."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from experiments.auditor import Audit
     from experiments.claim import Claim
+    from experiments.real_auditor import RealAudit
     from experiments.reproduction import Reproduction
 
 __all__ = ["main", "run_claim"]
@@ -90,12 +91,17 @@ def reproduce(
     \b
     kvfloor reproduce threshold --scale full
     """
-    from experiments.reproduction import chosen_claims
+    from experiments.reproduction import chosen_claims, left_out
     from experiments.reproduction import reproduce as run
     from experiments.store import Store
     from experiments.sweep import process_pool, total_blocks
 
     chosen = chosen_claims(claims)
+    for id, reason in left_out(chosen).items():
+        if claims:
+            raise ValueError(f"{id} {reason}")
+        click.echo(f"{id} is left out: it {reason}.", err=True)
+        chosen = [claim for claim in chosen if claim.id != id]
     total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
     Path(figures).mkdir(parents=True, exist_ok=True)
     done = 0
@@ -187,15 +193,16 @@ def caches(as_json: bool) -> None:
 @click.argument("cache")
 @click.option(
     "--model",
-    type=click.Choice(["attention", "tensor4", "tensor2", "visual"]),
-    default="attention",
-    help="Input model: ordinary, four caches or two of tensor attention, visual autoregressive.",
+    default=None,
+    help="Input model: attention, tensor4 or tensor2 (four caches or two of tensor attention), visual; for "
+    "kvpress: and transformers: caches the transformer, such as qwen3:layers=2.  [default: attention; llama]",
 )
 @click.option(
     "--tokens",
     type=click.IntRange(min=2),
     default=None,
-    help="Tokens in the stream; of either side, for tensor models.  [default: 4096; tensor4: 512; tensor2: 64]",
+    help="Tokens in the stream; of either side, for tensor models.  "
+    "[default: 4096; tensor4 and transformers: 512; tensor2: 64]",
 )
 @click.option("--dim", type=click.IntRange(min=2), default=64, help="Dimension of the keys.")
 @click.option("--value-dim", type=POSITIVE, default=None, help="Dimension of the values.  [default: --dim]")
@@ -215,10 +222,19 @@ def caches(as_json: bool) -> None:
     help="Who reads: threshold, least-squares, probe, likelihood; may be given several times.  "
     "[default: all that apply and take seconds]",
 )
+@click.option(
+    "--feed",
+    type=click.Choice(["auto", "prefill", "stream"]),
+    default="auto",
+    help="How a transformer reads its facts.",
+)
+@click.option(
+    "--readout", type=click.Choice(["rows", "tokens"]), default="rows", help="How a transformer is read."
+)
 @as_json
 def audit(
     cache: str,
-    model: Any,
+    model: str | None,
     tokens: int | None,
     dim: int,
     value_dim: int | None,
@@ -226,6 +242,8 @@ def audit(
     sides: Any,
     seed: int | None,
     readers: tuple[str, ...],
+    feed: Any,
+    readout: Any,
     as_json: bool,
 ) -> None:
     r"""Tell where a cache stands: bits on the wire, bits certified, distance to the frontier.
@@ -240,24 +258,36 @@ def audit(
 
     For tensor4 two caches joined by + keep a side each, and one keeps either; a factory of your own reads
     keys1, values1, keys2, values2. For tensor2 the stream is n^2 opaque rows, for visual all maps but the last.
+    Or CACHE is a press of kvpress or a cache of transformers as it ships, inside of a transformer:
+
+    \b
+    kvfloor audit kvpress:SnapKVPress,compression_ratio=0.5
+    kvfloor audit transformers:QuantizedCache,backend=quanto,nbits=2 --model qwen3:layers=2,heads=4,kv_heads=2
+
     The writer and the reader run in fresh processes. Up to 1024 tokens some readers first solve for the
     values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
+    from attention.hf.model import Model
     from experiments.auditor import audit as run
+    from experiments.real import Setting
+    from experiments.real_auditor import audit as run_real
+    from experiments.real_auditor import is_real
 
+    result: Audit | RealAudit
     with _spinner(f"auditing {cache}"):
-        result = run(
-            cache,
-            model=model,
-            tokens=tokens,
-            dim=dim,
-            value_dim=value_dim,
-            levels=levels,
-            sides=sides,
-            seed=seed,
-            readers=readers or None,
-        )
+        if is_real(cache):
+            if (value_dim, levels, sides, readers) != (None, 2, "values", ()):
+                raise ValueError(
+                    "a transformer holds bits in its values and is read by a threshold: "
+                    "leave out --value-dim, --levels, --sides, --reader"
+                )
+            setting = Setting(cache, Model.parse(model or "llama"), tokens or 512, dim, feed, readout)
+            result = run_real(setting, seed=seed)
+        else:
+            sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
+            kind: Any = model or "attention"
+            result = run(cache, model=kind, **sizes, sides=sides, seed=seed, readers=readers or None)
     if as_json:
         _print_json(dataclasses.asdict(result))
     else:
@@ -266,6 +296,50 @@ def audit(
             table.add_row(*row)
         _print_table(table)
     sys.exit(result.verdict == "impossible")
+
+
+@main.command()
+@click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
+@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
+@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the table.")
+@as_json
+def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_json: bool) -> None:
+    """Audit every press of kvpress and every cache of transformers over budgets; write table and figure.
+
+    Finished plays are kept in the results file: a run that was stopped continues where it was. Writes
+    leaderboard.md, .csv, .svg and .png.
+    """
+    from experiments import leaderboard as board
+    from experiments.leaderboard_page import COLUMNS
+    from experiments.store import Store
+    from experiments.sweep import process_pool
+
+    wanted = board.tasks()
+    with Store(results) as store:
+        executor = process_pool(workers or os.cpu_count() or 1)
+        try:
+            with _bars({"leaderboard": len(wanted)}) as advance:
+                rows = board.leaderboard(
+                    store=store,
+                    folder=Path(figures),
+                    executor=executor,
+                    seed=seed,
+                    progress=lambda plays: advance("leaderboard", plays),
+                )
+        except KeyboardInterrupt:
+            click.echo(f"\nStopped: finished plays are in {results}; the same command continues.", err=True)
+            sys.exit(130)
+        finally:
+            executor.shutdown(cancel_futures=True)
+    if as_json:
+        _print_json(rows)
+        return
+    table = _table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in COLUMNS))
+    _print_table(table)
+    click.echo(f"The table and the figure are in {figures}, the plays in {results}.")
 
 
 @main.command()
@@ -333,25 +407,34 @@ def run_claim(claim: str) -> None:
     main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")
 
 
-def _audit_rows(result: "Audit") -> Iterator[tuple[str, str, str]]:
+def _audit_rows(result: "Audit | RealAudit") -> Iterator[tuple[str, str, str]]:
     """Yield the lines of an audit's table: name, number, meaning."""
-    shape = (
-        f"{_MODELS[result.model]}n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}, "
-        f"in the {_SIDES[result.sides]}"
-    )
+    shape = f"n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}"
     per_bit = f"{result.wire_bits / result.capacity_bits:.3f} for each hidden bit"
     certainty = f"wrong with probability at most 2^{result.significance_log2:g}"
-    yield "hidden", f"{result.capacity_bits:,.0f} bits", shape
+    where = f"{_MODELS.get(result.model, '')}{shape}, in the {_SIDES[result.sides]}"
+    yield "hidden", f"{result.capacity_bits:,.0f} bits", where
+    if hasattr(result, "allocated_bits"):
+        nominal = getattr(result, "nominal_bits", None)
+        said = "nothing" if nominal is None else f"{nominal:,.0f} bits"
+        yield "nominal", said, "what the method says that it keeps"
+        yield "allocated", f"{result.allocated_bits:,} bits", "what the tensors of the cache occupy"
     yield "on the wire", f"{result.wire_bits:,} bits", per_bit
     yield "decoded", f"{result.accuracy:.2%}", f"{result.errors:,} errors in {result.asked:,} symbols asked"
-    others = ", ".join(name for name in result.readers if name != result.reader)
-    yield "reader", result.reader, f"read no worse than {others}" if others else "the only one that was asked"
+    if hasattr(result, "reader"):
+        others = ", ".join(name for name in getattr(result, "readers", ()) if name != result.reader)
+        told = f"read no worse than {others}" if others else "the only one that was asked"
+        yield "reader", result.reader, told
     yield "certified", f"{result.certified_bits:,.0f} bits", certainty
     yield "frontier", f"{result.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
-    yield "float16 cache", f"{result.full_cache_bits:,} bits", "keys and values as they are"
+    full = (
+        ("full cache", f" ({result.model})") if hasattr(result, "allocated_bits") else ("float16 cache", "")
+    )
+    yield full[0], f"{result.full_cache_bits:,} bits", f"keys and values as they are{full[1]}"
     yield "seed", str(result.seed), "repeats this audit"
     colour, meaning = {
         "impossible": ("red", "more was decoded than crossed the wire: a side channel or a miscount"),
+        "saves nothing": ("yellow", "the tensors take no less than the full cache, whatever the method says"),
         "consistent": ("green", "what was decoded fits what crossed the wire"),
     }[result.verdict]
     yield "verdict", f"[bold {colour}]{result.verdict}[/]", meaning
@@ -387,20 +470,25 @@ def _print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
 @contextlib.contextmanager
 def _progress(claims: "Sequence[Claim]", scale: Any) -> "Iterator[Callable[[Claim, int], None]]":
     """Show a bar a claim on standard error; yield what advances them."""
+    from experiments.sweep import total_blocks
+
+    with _bars({claim.id: total_blocks(claim.tasks(scale)) for claim in claims}) as advance:
+        yield lambda claim, blocks: advance(claim.id, blocks)
+
+
+@contextlib.contextmanager
+def _bars(totals: dict[str, int]) -> Iterator[Callable[[str, int], None]]:
+    """Show a bar for each of these names on standard error; yield what advances them."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from experiments.sweep import total_blocks
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars = {
-            c.id: progress.add_task(c.id, total=total_blocks(c.tasks(scale)), start=False) for c in claims
-        }
+        bars = {name: progress.add_task(name, total=total, start=False) for name, total in totals.items()}
 
-        def advance(claim: "Claim", blocks: int) -> None:
-            progress.start_task(bars[claim.id])
-            progress.advance(bars[claim.id], blocks)
+        def advance(name: str, blocks: int) -> None:
+            progress.start_task(bars[name])
+            progress.advance(bars[name], blocks)
 
         yield advance
 

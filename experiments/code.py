@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib.metadata
 import importlib.util
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +19,10 @@ BYSTANDERS = frozenset(
         "code",
         "floors",
         "instances",
+        "leaderboard_page",
         "models",
         "plotting",
+        "real_auditor",
         "report",
         "reproduction",
         "scaling",
@@ -36,7 +39,8 @@ def code_digest(claim: str) -> str:
 
     It covers `reductions`, `attention`, what of `experiments` is not a bystander, and the claim's module
     without what runs after the fact: a better figure or a sharper check reads the stored rows again, a
-    changed construction does not. Comments, docstrings and layout do not count.
+    changed construction does not. Comments, docstrings and layout do not count. A module that names
+    optional packages in ``REQUIRES`` depends on their versions too.
 
     Parameters
     ----------
@@ -50,6 +54,8 @@ def code_digest(claim: str) -> str:
     """
     digest = sha256(_shared_digest().encode())
     digest.update(_meaning(_source(claim), without=AFTER_THE_FACT))
+    for package in getattr(importlib.import_module(claim), "REQUIRES", ()):
+        digest.update(f"{package} {importlib.metadata.version(package)}".encode())
     return digest.hexdigest()[:32]
 
 

@@ -46,16 +46,18 @@ STYLE: dict[str, Any] = {
 
 
 def new_figure(
-    columns: int = 1, *, width: float = 4.6, height: float = 3.4, **options: Any
+    columns: int = 1, *, rows: int = 1, width: float = 4.6, height: float = 3.4, **options: Any
 ) -> "tuple[Figure, Any]":
-    """Return a figure and its row of axes.
+    """Return a figure and its axes.
 
     Parameters
     ----------
     columns : int
         Panels side by side.
+    rows : int
+        Panels one above the other.
     width, height : float
-        Inches of one panel.
+        Inches of one panel's width, and of the whole figure's height.
     **options
         Passed to ``Figure.subplots``.
 
@@ -67,7 +69,7 @@ def new_figure(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(columns * width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, **options)
+    return figure, figure.subplots(rows, columns, **options)
 
 
 @contextlib.contextmanager

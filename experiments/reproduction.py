@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from attention.hf.library import INSTALL, missing
 from experiments import plotting, sweep
 from experiments.claim import Check, Claim, Scale, Verdict, judge_claim
 from experiments.claims import all_claims
 from experiments.store import Store
 
-__all__ = ["Reproduction", "chosen_claims", "reproduce"]
+__all__ = ["Reproduction", "chosen_claims", "left_out", "reproduce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ def chosen_claims(ids: Sequence[str]) -> list[Claim]:
             near = difflib.get_close_matches(name, known, n=3) or list(known)
             raise ValueError(f"there is no claim {name!r}; the nearest: {', '.join(near)}")
     return [known[name] for name in dict.fromkeys(ids)] or list(known.values())
+
+
+def left_out(claims: Sequence[Claim]) -> dict[str, str]:
+    """Return which claims cannot run here, and why.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        What is wanted.
+
+    Returns
+    -------
+    dict of str to str
+        By the claim's id the missing packages and how to install them, in one sentence.
+    """
+    lacking = {claim.id: missing(claim.requires) for claim in claims}
+    return {id: f"needs {', '.join(names)}; {INSTALL}" for id, names in lacking.items() if names}
 
 
 def reproduce(

@@ -34,8 +34,9 @@ MODELS = {"SubGen4Cache": ("subgen4", 2), "SubGen2Cache": ("subgen", 1)}
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return floors of kissing addresses, and both SubGens over dimensions, lengths and slots."""
-    packings = ("hexagon", "fcc", "d4") if scale == "quick" else ("hexagon", "fcc", "d4", "e8")
-    floors = cells(kind=["floor"], packing=packings, eta=[0.0, 0.5, 0.9], rounds=[1, 4, 16])
+    floors = cells(kind=["floor"], packing=["hexagon", "fcc", "d4"], eta=[0.0, 0.5, 0.9], rounds=[1, 4, 16])
+    if scale == "full":
+        floors += cells(kind=["floor"], packing=["e8"], eta=[0.0, 0.5, 0.9], rounds=[1, 2, 4])
     lengths = {"SubGen4Cache": (16, 64, 256, 1024), "SubGen2Cache": (16, 64, 256)}
     if scale == "full":
         lengths = {"SubGen4Cache": (16, 64, 256, 1024, 4096, 16384), "SubGen2Cache": (16, 64, 256, 1024)}

@@ -26,7 +26,7 @@ COUNTS = "what is spent is what theory counts"
 TRADE = "two caches save the products that form rows, and read n/2 times the bytes of four"
 
 DRAWN_DIM = 64
-ROUNDING = 1e-9  # of n^2 float64 terms of order 1, far above n^2 2^-53 for n up to 1024
+ROUNDING = 1e-9  # of n^2 float64 terms of order 1, far above n^2 2^-53 for n up to 512
 FORMULAS = {"four caches": four_cache_cost, "two caches": two_cache_cost, "rows formed": kronecker_cost}
 Doubles = NDArray[np.floating[Any]]
 
@@ -97,7 +97,7 @@ def rows_formed(meter: Meter, query: Doubles, sides: Sequence[Doubles]) -> Doubl
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return all three forms over n and d."""
-    sizes = (16, 32, 64, 128, 256) if scale == "quick" else (16, 32, 64, 128, 256, 512, 1024)
+    sizes = (16, 32, 64, 128, 256) if scale == "quick" else (16, 32, 64, 128, 256, 512)
     return cells(form=list(FORMULAS), dim=[16, DRAWN_DIM], size=sizes)
 
 
