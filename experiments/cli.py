@@ -1,23 +1,19 @@
 """The command `kvfloor`; what is heavy is imported by the subcommand that needs it."""
 
-import contextlib
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from experiments import screen
 
+if TYPE_CHECKING:
     from experiments.auditor import Audit
     from experiments.claim import Claim
     from experiments.real_auditor import RealAudit
-    from experiments.reproduction import Reproduction
 
 __all__ = ["main", "run_claim"]
 
@@ -108,7 +104,7 @@ def reproduce(
     with Store(results) as store:
         executor = process_pool(workers or os.cpu_count() or 1)
         try:
-            with _progress(chosen, scale) as advance:
+            with screen.progress(chosen, scale) as advance:
 
                 def count(claim: "Claim", blocks: int) -> None:
                     nonlocal done
@@ -135,9 +131,9 @@ def reproduce(
         finally:
             executor.shutdown(cancel_futures=True)
     if as_json:
-        _print_json([dataclasses.asdict(outcome) for outcome in outcomes])
+        screen.print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
-        _print_outcomes(outcomes)
+        screen.print_outcomes(outcomes)
         click.echo(f"Figures are in {figures}, measurements in {results}.")
     sys.exit(any(outcome.verdict != "holds" for outcome in outcomes))
 
@@ -151,14 +147,14 @@ def claims(as_json: bool) -> None:
     known = all_claims().values()
     fields = ("id", "title", "source", "statement", "theory")
     if as_json:
-        _print_json([{field: getattr(claim, field) for field in fields} for claim in known])
+        screen.print_json([{field: getattr(claim, field) for field in fields} for claim in known])
         return
-    table = _table("claim", "states", "checked by", "source")
+    table = screen.table("claim", "states", "checked by", "source")
     for claim in known:
         controls = [f"[dim]control: {control.name}[/dim]" for control in claim.controls]
         statement = f"{claim.statement} [dim](theory {claim.theory})[/dim]"
         table.add_row(claim.id, statement, "\n".join([*claim.checks, *controls]), claim.source)
-    _print_table(table)
+    screen.print_table(table)
 
 
 @main.command()
@@ -177,16 +173,16 @@ def caches(as_json: bool) -> None:
     known = [*CACHES.values(), *installed.values()]
     if as_json:
         fields = ("name", "summary", "source", "parameters")
-        listed = [{field: _plain(getattr(cache, field)) for field in fields} for cache in known]
-        _print_json(listed + [{"name": name, "error": error} for name, error in broken.items()])
+        listed = [{field: screen.plain(getattr(cache, field)) for field in fields} for cache in known]
+        screen.print_json(listed + [{"name": name, "error": error} for name, error in broken.items()])
         return
-    table = _table("cache", "parameters", "what it keeps", "source")
+    table = screen.table("cache", "parameters", "what it keeps", "source")
     for cache in known:
         parameters = (k if v is None else f"{k}={v}" for k, v in cache.parameters.items())
         table.add_row(cache.name, ",".join(parameters), escape(cache.summary), escape(cache.source))
     for name, error in broken.items():
         table.add_row(name, "", f"[red]{escape(error)}[/red]", "")
-    _print_table(table)
+    screen.print_table(table)
 
 
 @main.command()
@@ -275,7 +271,7 @@ def audit(
     from experiments.real_auditor import is_real
 
     result: Audit | RealAudit
-    with _spinner(f"auditing {cache}"):
+    with screen.spinner(f"auditing {cache}"):
         if is_real(cache):
             if (value_dim, levels, sides, readers) != (None, 2, "values", ()):
                 raise ValueError(
@@ -289,12 +285,12 @@ def audit(
             kind: Any = model or "attention"
             result = run(cache, model=kind, **sizes, sides=sides, seed=seed, readers=readers or None)
     if as_json:
-        _print_json(dataclasses.asdict(result))
+        screen.print_json(dataclasses.asdict(result))
     else:
-        table = _table("", "", "", title=f"audit of {result.cache}")
-        for row in _audit_rows(result):
+        table = screen.table("", "", "", title=f"audit of {result.cache}")
+        for row in screen.audit_rows(result):
             table.add_row(*row)
-        _print_table(table)
+        screen.print_table(table)
     sys.exit(result.verdict == "impossible")
 
 
@@ -319,7 +315,7 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
     with Store(results) as store:
         executor = process_pool(workers or os.cpu_count() or 1)
         try:
-            with _bars({"leaderboard": len(wanted)}) as advance:
+            with screen.bars({"leaderboard": len(wanted)}) as advance:
                 rows = board.leaderboard(
                     store=store,
                     folder=Path(figures),
@@ -333,12 +329,12 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
         finally:
             executor.shutdown(cancel_futures=True)
     if as_json:
-        _print_json(rows)
+        screen.print_json(rows)
         return
-    table = _table(*COLUMNS)
+    table = screen.table(*COLUMNS)
     for row in rows:
         table.add_row(*(str(row[column]) for column in COLUMNS))
-    _print_table(table)
+    screen.print_table(table)
     click.echo(f"The table and the figure are in {figures}, the plays in {results}.")
 
 
@@ -360,13 +356,13 @@ def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: 
 
     result = floors(tokens=tokens, dim=dim, eta=eta, model=model)
     if as_json:
-        _print_json(dataclasses.asdict(result))
+        screen.print_json(dataclasses.asdict(result))
         return
-    table = _table("floor", "bits", "share of a float16 cache", "why", title=result.subject)
+    table = screen.table("floor", "bits", "share of a float16 cache", "why", title=result.subject)
     for bound in result.bounds:
         share = f"{bound.bits / result.full_cache_bits:.2%}"
         table.add_row(bound.name, f"{bound.bits:,.0f}", share, bound.reason)
-    _print_table(table)
+    screen.print_table(table)
 
 
 @main.command()
@@ -405,131 +401,3 @@ def merge(results: tuple[str, ...], into: str) -> None:
 def run_claim(claim: str) -> None:
     """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
     main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")
-
-
-def _audit_rows(result: "Audit | RealAudit") -> Iterator[tuple[str, str, str]]:
-    """Yield the lines of an audit's table: name, number, meaning."""
-    shape = f"n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}"
-    per_bit = f"{result.wire_bits / result.capacity_bits:.3f} for each hidden bit"
-    certainty = f"wrong with probability at most 2^{result.significance_log2:g}"
-    where = f"{_MODELS.get(result.model, '')}{shape}, in the {_SIDES[result.sides]}"
-    yield "hidden", f"{result.capacity_bits:,.0f} bits", where
-    if hasattr(result, "allocated_bits"):
-        nominal = getattr(result, "nominal_bits", None)
-        said = "nothing" if nominal is None else f"{nominal:,.0f} bits"
-        yield "nominal", said, "what the method says that it keeps"
-        yield "allocated", f"{result.allocated_bits:,} bits", "what the tensors of the cache occupy"
-    yield "on the wire", f"{result.wire_bits:,} bits", per_bit
-    yield "decoded", f"{result.accuracy:.2%}", f"{result.errors:,} errors in {result.asked:,} symbols asked"
-    if hasattr(result, "reader"):
-        others = ", ".join(name for name in getattr(result, "readers", ()) if name != result.reader)
-        told = f"read no worse than {others}" if others else "the only one that was asked"
-        yield "reader", result.reader, told
-    yield "certified", f"{result.certified_bits:,.0f} bits", certainty
-    yield "frontier", f"{result.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
-    full = (
-        ("full cache", f" ({result.model})") if hasattr(result, "allocated_bits") else ("float16 cache", "")
-    )
-    yield full[0], f"{result.full_cache_bits:,} bits", f"keys and values as they are{full[1]}"
-    yield "seed", str(result.seed), "repeats this audit"
-    colour, meaning = {
-        "impossible": ("red", "more was decoded than crossed the wire: a side channel or a miscount"),
-        "saves nothing": ("yellow", "the tensors take no less than the full cache, whatever the method says"),
-        "consistent": ("green", "what was decoded fits what crossed the wire"),
-    }[result.verdict]
-    yield "verdict", f"[bold {colour}]{result.verdict}[/]", meaning
-
-
-_MODELS = {
-    "attention": "",
-    "tensor4": "on either of two sides: ",
-    "tensor2": "n^2 opaque rows: ",
-    "visual": "in all maps but the last, at most n tokens: ",
-}
-_SIDES = {"values": "values", "keys": "keys", "both": "keys and values"}
-
-
-def _print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
-    """Print the table of verdicts, and the numbers of whatever did not come out as it must."""
-    table = _table("claim", "verdict", "control", "checks", "seconds")
-    colours = {"holds": "green", "fails": "red", "broken": "magenta"}
-    for outcome in outcomes:
-        checks = outcome.evidence["checks"]
-        passed = f"{sum(check['passed'] for check in checks)} of {len(checks)}"
-        verdict = f"[bold {colours[outcome.verdict]}]{outcome.verdict}[/]"
-        control = outcome.control + (", as it must" if outcome.control == "fails" else "")
-        table.add_row(outcome.id, verdict, control, passed, f"{outcome.seconds:.1f}")
-    _print_table(table)
-    for outcome in outcomes:
-        wrong = [c for c in outcome.evidence["checks"] if not c["passed"]]
-        wrong += [c for c in outcome.evidence["controls"] if c["passed"] or c["evidence"] == {"rows": 0}]
-        for check in wrong if outcome.verdict != "holds" else []:
-            click.echo(f"{outcome.id}: {check['name']}: {json.dumps(check['evidence'])}")
-
-
-@contextlib.contextmanager
-def _progress(claims: "Sequence[Claim]", scale: Any) -> "Iterator[Callable[[Claim, int], None]]":
-    """Show a bar a claim on standard error; yield what advances them."""
-    from experiments.sweep import total_blocks
-
-    with _bars({claim.id: total_blocks(claim.tasks(scale)) for claim in claims}) as advance:
-        yield lambda claim, blocks: advance(claim.id, blocks)
-
-
-@contextlib.contextmanager
-def _bars(totals: dict[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar for each of these names on standard error; yield what advances them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars = {name: progress.add_task(name, total=total, start=False) for name, total in totals.items()}
-
-        def advance(name: str, blocks: int) -> None:
-            progress.start_task(bars[name])
-            progress.advance(bars[name], blocks)
-
-        yield advance
-
-
-@contextlib.contextmanager
-def _spinner(text: str) -> Iterator[None]:
-    """Show on standard error that something is under way."""
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
-
-
-def _table(*columns: str, title: str | None = None) -> "Table":
-    """Return an empty table in the project's style."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_header=any(columns)
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print_table(table: "Table") -> None:
-    """Print a table to standard output, wide enough for a file where there is no terminal."""
-    from rich.console import Console
-
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
-
-
-def _print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """Return a mapping as a dict of what JSON can hold, anything else as it is."""
-    if not hasattr(value, "items"):
-        return value
-    return {k: v if v is None or isinstance(v, str | int | float) else repr(v) for k, v in value.items()}

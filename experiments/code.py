@@ -26,6 +26,7 @@ BYSTANDERS = frozenset(
         "report",
         "reproduction",
         "scaling",
+        "screen",
         "store",
         "sweep",
     }

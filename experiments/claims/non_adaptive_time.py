@@ -10,8 +10,8 @@ from scipy.special import bdtr, bdtrc
 from experiments.claim import Check, Claim, Control, Scale, cells
 from experiments.plotting import COLOURS, THEORY, new_figure, shade_impossible
 from experiments.probes import ProbedStore, UndeclaredReadError
+from experiments.probing_readers import ADAPTIVE, READERS, HashIndex, Shape
 from experiments.randomness import Randomness
-from experiments.readers import ADAPTIVE, READERS, HashIndex, Shape
 from experiments.store import Record
 from reductions.keys import gaussian_keys, incoherence
 from reductions.values import required_query_norm

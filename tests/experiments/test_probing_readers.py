@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.probes import ProbedStore, UndeclaredReadError
-from experiments.readers import READERS, HashIndex, Shape
+from experiments.probing_readers import READERS, HashIndex, Shape
 from reductions.keys import gaussian_keys
 
 ENTRIES = np.arange(100) * 7
