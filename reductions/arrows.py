@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log, sqrt
+from math import log
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from reductions.packings import orthoplex
 from reductions.problems import Index
 from reductions.reduction import Instance, Reduction, Shape
 from reductions.stretched import StretchedEncoding
+from reductions.tensor import TensorEncoding, required_tensor_norm
 from reductions.values import MARGIN_NATS, ValuesEncoding, level_count, values_guarantee
 from reductions.windowed import WindowEncoding, required_window_norm
 
@@ -186,17 +187,23 @@ def _window_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
 
 
 def _four_caches_up(instance: Instance, shape: Shape) -> Instance | None:
-    """Return the norm at which the worst products of both sides are apart.
-
-    Keys have half of the coordinates. With w = n e^{-C(1-eps)}, the n others of a side (Bob's sentinel is one)
-    weigh at most w; outputs are products of one factor a side, at least 1/(1+w)^2 for a bit 1 and at most
-    w/(1+w) for a bit 0. So w (1+w) < (1-eta)/(1+eta) decodes (theory 7): Theorem B at the eta' whose ratio
-    is the root w.
-    """
+    """Ask for the norm at which the worst products of both sides are apart; addresses have half of the coordinates."""
     bound = _coherence(shape.tokens + 1, shape.dim // 2)
-    ratio = (1 - shape.eta) / (1 + shape.eta)
-    share = (sqrt(1 + 4 * ratio) - 1) / 2
-    return _asking(instance, values_guarantee(shape.tokens, bound, (1 - share) / (1 + share)))
+    if bound == 1:
+        return None
+    required = required_tensor_norm(shape.tokens, bound, shape.eta)
+    return replace(instance, query_norm=required + MARGIN_NATS / (1 - bound), incoherence=bound)
+
+
+def _four_caches_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
+    """Return the instance in the values of both sides."""
+    return TensorEncoding.binary(
+        gaussian_keys(shape.tokens + 1, shape.dim // 2, rng),
+        shape.value_dim,
+        eta=shape.eta,
+        incoherence=_coherence(shape.tokens + 1, shape.dim // 2),
+        failure_probability=FAILURE_PROBABILITY,
+    )
 
 
 def _visual_down(shape: Shape) -> Shape | None:
@@ -324,6 +331,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "N = 2 n d_v",
         lambda shape: Index(2 * shape.tokens * shape.value_dim),
         _four_caches_up,
+        _four_caches_encoding,
     ),
     Reduction(
         "opaque pairs",

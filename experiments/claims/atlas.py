@@ -9,7 +9,7 @@ from experiments.plotting import COLOURS, new_figure
 from experiments.protocol import play
 from experiments.randomness import Randomness
 from experiments.store import Record
-from reductions.arrows import FAILURE_PROBABILITY, INDEX, REDUCTIONS, SOFTMAX, WINDOW
+from reductions.arrows import FAILURE_PROBABILITY, INDEX, REDUCTIONS, SOFTMAX, TENSOR_FOUR, WINDOW
 from reductions.atlas import atlas, floor_bits, push
 from reductions.problems import Index
 from reductions.reduction import Reduction, Shape
@@ -52,6 +52,8 @@ def _exact_cache(arrow: Reduction, tokens: int) -> str:
     """Return a cache that answers the arrow's model exactly."""
     if arrow.target == WINDOW:
         return f"unmasked-window:window_tokens={tokens // 2},dtype=float64"
+    if arrow.target == TENSOR_FOUR:
+        return "dense:dtype=float64+dense:dtype=float64"
     return "dense:dtype=float64"
 
 
