@@ -35,6 +35,18 @@ def test_the_adversary_breaks_a_decoder_that_was_promised_less_noise():
     assert play(quiet, "dense:dtype=float64", Randomness(1, "x"), eta=0.9).errors > 0
 
 
+@pytest.mark.parametrize(("threshold", "broken"), [(0.45, 0), (0.9, 1)])
+def test_the_adversary_tries_both_ends_of_the_noise(threshold, broken):
+    # Levels 0.4 and 1 move to 0.28 .. 0.52 and 0.7 .. 1.3: only one end of one level crosses the threshold.
+    keys = gaussian_keys(64, 64, np.random.default_rng(0))
+    levels = np.array([0.4, 1.0])
+    biased = ValuesEncoding(keys, 8, levels, np.array([threshold]), query_norm=200.0)
+    randomness = Randomness(1, "x")
+    assert play(biased, "dense:dtype=float64", randomness, eta=0.0).errors == 0
+    hit = int((biased.problem.sample(randomness.secret()) == broken).sum())
+    assert play(biased, "dense:dtype=float64", randomness, eta=0.3).errors == hit > 0
+
+
 def test_wire_bits_are_the_bytes_that_cross():
     sent = []
 
