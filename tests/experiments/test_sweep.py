@@ -8,7 +8,7 @@ import pytest
 
 from experiments import code
 from experiments.store import Store
-from experiments.sweep import Task, process_pool, run
+from experiments.sweep import Task, finished, process_pool, run
 
 MODULE = "experiments.claims.index_barrier"
 CELLS = [{"keys": "gaussian", "tokens": 16, "dim": 32, "eta": eta} for eta in (0.0, 0.5)]
@@ -85,6 +85,12 @@ def test_more_blocks_of_a_cell_keep_those_that_are_there(store):
     executor = Serial()
     rows(store, executor, tasks=[Task(MODULE, "claim", CELLS[0], blocks=5)])
     assert executor.calls == 2
+
+
+def test_blocks_beyond_those_asked_for_do_not_count(store):
+    rows(store, Serial(), tasks=[Task(MODULE, "claim", CELLS[0], blocks=5)])
+    task = Task(MODULE, "claim", CELLS[0], blocks=3)
+    assert sorted(block for _, block in finished([task], store, seed=0)) == [0, 1, 2]
 
 
 def test_what_was_finished_before_a_failure_is_kept_and_not_counted_twice(store):
