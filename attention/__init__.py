@@ -1,7 +1,7 @@
 """Computes softmax attention, exactly and approximately, and keeps caches of it."""
 
-from attention.softmax import softmax_attention, softmax_attention_reference, softmax_tolerance
-from attention.tensor import tensor_attention, tensor_attention_reference, tensor_tolerance
+from kvfloor.attention.softmax import softmax_attention, softmax_attention_reference, softmax_tolerance
+from kvfloor.attention.tensor import tensor_attention, tensor_attention_reference, tensor_tolerance
 
 __all__ = [
     "softmax_attention",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attention.checks import integer
+from kvfloor.attention.checks import integer
 
 __all__ = ["DecodeCost", "four_cache_cost", "kronecker_cost", "two_cache_cost"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from attention.checks import Matrix, integer, matrix, token_block
-from attention.knn.gumbel import lazy_gumbel
-from attention.knn.indexes import KeyIndex, Positions
-from attention.knn.shortlist import shortlists
+from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.knn.gumbel import lazy_gumbel
+from kvfloor.attention.knn.indexes import KeyIndex, Positions
+from kvfloor.attention.knn.shortlist import shortlists
 
 __all__ = [
     "Gradients",
@@ -210,7 +210,7 @@ def truncated_gradients(
     Returns
     -------
     Gradients
-        Of `attention.knn.truncated_attention`; biased for those of attention.
+        Of `kvfloor.attention.knn.truncated_attention`; biased for those of attention.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import integer, matrix
+from kvfloor.attention.checks import integer, matrix
 
 __all__ = ["attention_variance", "classify_heads", "head_budgets"]
 

@@ -7,8 +7,8 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix
-from attention.gradients import Gradients, attention_gradients
+from kvfloor.attention.checks import Matrix
+from kvfloor.attention.gradients import Gradients, attention_gradients
 
 __all__ = ["Adam", "AttentionLayer", "ExactLayer", "Weights", "loss_and_gradients"]
 

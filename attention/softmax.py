@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.checks import Matrix, integer, matrix, token_block
 
 __all__ = [
     "ExponentialSums",

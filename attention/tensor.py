@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix, integer, matrix, token_block
-from attention.softmax import (
+from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.softmax import (
     LARGEST_FLOAT32_BOUND,
     LOG2_E,
     ExponentialSums,
@@ -186,7 +186,7 @@ def tensor_tolerance(
 ) -> float:
     """Bound the error of `tensor_attention`, relative to the largest product of magnitudes of two values.
 
-    As `attention.softmax.softmax_tolerance`: with u the unit roundoff and B = max |q o k1_a| |k2_b|, a score
+    As `kvfloor.attention.softmax.softmax_tolerance`: with u the unit roundoff and B = max |q o k1_a| |k2_b|, a score
     errs by at most (d + 5) u B, one more for the product q o k1_a, and the shift by 2 u B. The sums over a
     block of the second side, its blocks and the first side, and the product with v1_a, add at most
     (block + blocks + tokens1 + 22) u.

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix, integer, matrix, token_block
-from attention.softmax import softmax_attention
+from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.softmax import softmax_attention
 
 __all__ = ["TokenPyramid", "attend_map_by_map", "block_causal_attention", "block_causal_attention_reference"]
 
@@ -59,7 +59,7 @@ class TokenPyramid:
 
 
 class MapCache(Protocol):
-    """A cache as this module uses it: any of `attention.caches` will do."""
+    """A cache as this module uses it: any of `kvfloor.attention.caches` will do."""
 
     def append(self, keys: Matrix, values: Matrix) -> None:
         """Read tokens."""
@@ -83,7 +83,7 @@ def block_causal_attention(queries: object, keys: object, values: object, pyrami
     Returns
     -------
     ndarray, shape (n, d_v)
-        The outputs, as precise as `attention.softmax_attention`.
+        The outputs, as precise as `kvfloor.attention.softmax_attention`.
 
     Raises
     ------

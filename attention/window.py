@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import LARGEST, Matrix, integer, matrix, one_of, token_block
-from attention.softmax import softmax_attention, softmax_tolerance
+from kvfloor.attention.checks import LARGEST, Matrix, integer, matrix, one_of, token_block
+from kvfloor.attention.softmax import softmax_attention, softmax_tolerance
 
 __all__ = ["OUTSIDE", "Outside", "attend_beside_zeros", "beside_zeros_tolerance", "window_attention",
            "window_attention_reference"]  # fmt: skip

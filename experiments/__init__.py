@@ -1,20 +1,10 @@
 """Alice meets Bob: plays, audits, claims, their store and their figures.
 
-``experiments.audit(cache, tokens=..., dim=...)`` is the Python side of `kvfloor audit`.
+- `game`: one play; all that can change a measurement, and nothing else.
+- `audits`: what is asked of a cache, what is counted, and the verdict.
+- `claims`: the claims, a folder a section of docs/theory.md.
+- `judging`: what a claim is, and how its rows are judged.
+- `engine`: blocks of work, their executors and their store.
+- `drawing`: the style and the common panels of figures.
+- `show`: the command, the screen and the report.
 """
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from experiments.auditor import Audit, audit
-
-__all__ = ["Audit", "audit"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: the command must start at once."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from experiments import auditor
-
-    return getattr(auditor, name)

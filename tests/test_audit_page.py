@@ -14,7 +14,11 @@ PAGE = (Path(__file__).parents[1] / "docs" / "audit-your-compressor.md").read_te
 CACHE, PACKED, CHECK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (PROJECT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 AUDITS = re.findall(r"    \$ \.venv/bin/kvfloor (audit .*)\n\n((?:     .*\n)+)", PAGE)
-KVFLOOR = [sys.executable, "-c", "from experiments.cli import main; main(prog_name='kvfloor')"]
+KVFLOOR = [
+    sys.executable,
+    "-c",
+    "from kvfloor.experiments.show.command import main; main(prog_name='kvfloor')",
+]
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import experiments
-from experiments.cli import main
+import kvfloor
+from kvfloor.experiments.show.command import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,7 +18,7 @@ def test_the_cache_of_the_readme_stands_at_full_precision(tmp_path, monkeypatch)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    found = experiments.audit("mine:Mine", tokens=512, dim=64, seed=1)
+    found = kvfloor.audit("mine:Mine", tokens=512, dim=64, seed=1)
     assert found.errors == 0
     assert found.wire_bits == 8 + 2 * found.full_cache_bits
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.caches import wire
-from attention.caches.wire import Field, Scalar, WireError
-from attention.checks import Matrix, integer, matrix, token_block
-from attention.softmax import softmax_attention
+from kvfloor.attention.caches import wire
+from kvfloor.attention.caches.wire import Field, Scalar, WireError
+from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.softmax import softmax_attention
 
 __all__ = ["Cache", "Coins", "Rows", "StreamCache", "WireCache"]
 
@@ -87,7 +87,7 @@ class WireCache(ABC):
         Returns
         -------
         bytes
-            See `attention.caches.wire`.
+            See `kvfloor.attention.caches.wire`.
         """
         counts, arrays = self._state()
         return wire.write(self.name, self.parameters(), self._counts(counts), self._layout(*counts), arrays)

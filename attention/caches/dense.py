@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.caches import formats
-from attention.caches.base import Coins, Rows, StreamCache
-from attention.caches.wire import Field, Floats
-from attention.checks import Matrix, one_of
+from kvfloor.attention.caches import formats
+from kvfloor.attention.caches.base import Coins, Rows, StreamCache
+from kvfloor.attention.caches.wire import Field, Floats
+from kvfloor.attention.checks import Matrix, one_of
 
 __all__ = ["Dense", "StoredCache"]
 

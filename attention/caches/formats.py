@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["FORMATS", "compute_dtype", "decode", "encode", "item_bytes", "round_to"]
 

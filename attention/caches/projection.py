@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["gaussian", "norms", "project", "rotation"]
 

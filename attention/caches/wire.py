@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.caches import formats
-from attention.checks import LARGEST
+from kvfloor.attention.caches import formats
+from kvfloor.attention.checks import LARGEST
 
 __all__ = [
     "Codes",

@@ -1,9 +1,9 @@
 """kNN attention: near keys scored exactly, the rest sampled, at sublinear time a query (theory 9)."""
 
-from attention.knn.cells import CellIndex
-from attention.knn.faiss_index import FaissIndex
-from attention.knn.forward import Answer, knn_attention, sampled_attention, truncated_attention
-from attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Neighbours, recall
+from kvfloor.attention.knn.cells import CellIndex
+from kvfloor.attention.knn.faiss_index import FaissIndex
+from kvfloor.attention.knn.forward import Answer, knn_attention, sampled_attention, truncated_attention
+from kvfloor.attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Neighbours, recall
 
 __all__ = [
     "Answer",

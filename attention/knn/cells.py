@@ -4,8 +4,8 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from attention.checks import Matrix, integer, matrix
-from attention.knn.indexes import Neighbours, Positions, checked_queries, largest
+from kvfloor.attention.checks import Matrix, integer, matrix
+from kvfloor.attention.knn.indexes import Neighbours, Positions, checked_queries, largest
 
 __all__ = ["CellIndex"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from attention.checks import Matrix, integer, matrix, one_of
-from attention.knn.indexes import Neighbours, Positions, checked_queries
+from kvfloor.attention.checks import Matrix, integer, matrix, one_of
+from kvfloor.attention.knn.indexes import Neighbours, Positions, checked_queries
 
 __all__ = ["FaissIndex"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from attention.checks import Matrix, integer, matrix, positive, token_block
-from attention.knn.gumbel import lazy_gumbel
-from attention.knn.indexes import KeyIndex, Positions
-from attention.knn.shortlist import Shortlist, shortlists
+from kvfloor.attention.checks import Matrix, integer, matrix, positive, token_block
+from kvfloor.attention.knn.gumbel import lazy_gumbel
+from kvfloor.attention.knn.indexes import KeyIndex, Positions
+from kvfloor.attention.knn.shortlist import Shortlist, shortlists
 
 __all__ = [
     "Answer",

@@ -6,9 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix, integer
-from attention.knn.indexes import Positions
-from attention.knn.shortlist import Shortlist
+from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.knn.indexes import Positions
+from kvfloor.attention.knn.shortlist import Shortlist
 
 __all__ = ["Draws", "distinct", "gumbels_above", "lazy_gumbel"]
 

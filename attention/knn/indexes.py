@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.checks import Matrix, integer, matrix
+from kvfloor.attention.checks import Matrix, integer, matrix
 
 __all__ = [
     "ExactIndex",

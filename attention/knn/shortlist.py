@@ -6,8 +6,8 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from attention.checks import Matrix, integer
-from attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Positions
+from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Positions
 
 __all__ = ["Shortlist", "shortlists"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attention import checks
+from kvfloor.attention import checks
 
 
 @pytest.mark.parametrize(

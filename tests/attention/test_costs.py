@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attention.costs import DecodeCost, four_cache_cost, kronecker_cost, two_cache_cost
+from kvfloor.attention.costs import DecodeCost, four_cache_cost, kronecker_cost, two_cache_cost
 
 sizes = st.integers(1, 5000)
 

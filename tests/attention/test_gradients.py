@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attention import softmax_attention_reference
-from attention.gradients import (
+from kvfloor.attention import softmax_attention_reference
+from kvfloor.attention.gradients import (
     attention_gradients,
     estimated_gradients,
     row_probabilities,
     truncated_gradients,
 )
-from attention.knn import CellIndex, GrowingIndex, truncated_attention
+from kvfloor.attention.knn import CellIndex, GrowingIndex, truncated_attention
 
 FALSE_ALARM = 1e-6
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attention.caches import Coins, WireError, resolve
-from attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.attention.caches import Coins, WireError, resolve
+from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
 
 
 def patterns(rng, tokens=40, dim=32, norm=60.0):

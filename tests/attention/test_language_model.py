@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from attention.gradients import Gradients
-from attention.language_model import Adam, ExactLayer, Weights, loss_and_gradients
+from kvfloor.attention.gradients import Gradients
+from kvfloor.attention.language_model import Adam, ExactLayer, Weights, loss_and_gradients
 
 
 def setting(seed=0, count=12, characters=5, dim=4):

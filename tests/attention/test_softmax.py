@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention import softmax_attention, softmax_attention_reference, softmax_tolerance
-from attention.softmax import weighted_attention
+from kvfloor.attention import softmax_attention, softmax_attention_reference, softmax_tolerance
+from kvfloor.attention.softmax import weighted_attention
 
 
 def allowed_error(queries, keys, values, key_block):

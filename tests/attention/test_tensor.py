@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention import softmax_attention
-from attention.tensor import (
+from kvfloor.attention import softmax_attention
+from kvfloor.attention.tensor import (
     kronecker_factors,
     kronecker_rows,
     tensor_attention,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention import softmax_attention, softmax_tolerance
-from attention.caches import Coins, resolve
-from attention.visual import (
+from kvfloor.attention import softmax_attention, softmax_tolerance
+from kvfloor.attention.caches import Coins, resolve
+from kvfloor.attention.visual import (
     TokenPyramid,
     attend_map_by_map,
     block_causal_attention,

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention import softmax_attention, softmax_attention_reference, softmax_tolerance
-from attention.window import OUTSIDE, beside_zeros_tolerance, window_attention, window_attention_reference
+from kvfloor.attention import softmax_attention, softmax_attention_reference, softmax_tolerance
+from kvfloor.attention.window import (
+    OUTSIDE,
+    beside_zeros_tolerance,
+    window_attention,
+    window_attention_reference,
+)
 
 
 @st.composite

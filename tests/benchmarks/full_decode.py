@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from attention import softmax_attention, softmax_tolerance
+from kvfloor.attention import softmax_attention, softmax_tolerance
 
 SIZES = ((4096, 64), (4096, 128), (16384, 64))
 QUERY_NORMS = (40.0, 120.0)  # plain powers of two, and the bound subtracted

@@ -14,8 +14,8 @@ from math import isqrt
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from attention import softmax_attention
-from attention.knn import CellIndex, knn_attention, recall, truncated_attention
+from kvfloor.attention import softmax_attention
+from kvfloor.attention.knn import CellIndex, knn_attention, recall, truncated_attention
 
 QUERY_NORM = 6.0
 COMPARED = 128  # queries whose error is measured

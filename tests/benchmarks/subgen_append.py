@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from attention.caches import Coins, resolve
-from experiments.parties import write
-from reductions.encoding import Tokens
+from kvfloor.attention.caches import Coins, resolve
+from kvfloor.experiments.game.parties import write
+from kvfloor.reductions.encodings.protocol import Tokens
 
 TOKENS = (1 << 14, 1 << 17)
 CLUSTERS = (16, 128, 1024, 4096)

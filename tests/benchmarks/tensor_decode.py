@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from attention import tensor_attention, tensor_tolerance
-from attention.tensor import kronecker_rows
+from kvfloor.attention import tensor_attention, tensor_tolerance
+from kvfloor.attention.tensor import kronecker_rows
 
 SIZES = ((512, 64), (1024, 64), (4096, 64), (1024, 16), (1024, 256))
 LARGEST_ROWS = 1024  # stored rows of more tokens would take gigabytes

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.caches import CACHES, Coins, WireError, resolve
-from attention.caches.dense import Dense
+from kvfloor.attention.caches import CACHES, Coins, WireError, resolve
+from kvfloor.attention.caches.dense import Dense
 
 REPRESENTATIVES = {
     "dense": ["dense:dtype=float64", "dense:dtype=float32", "dense", "dense:dtype=bfloat16"],
@@ -405,7 +405,7 @@ def test_payloads_speak_for_themselves_in_a_fresh_process():
     script = (
         "import json, sys\n"
         "import numpy as np\n"
-        "from attention.caches import Coins, resolve\n"
+        "from kvfloor.attention.caches import Coins, resolve\n"
         "told = json.load(sys.stdin)\n"
         "answers = [\n"
         "    resolve(one['spec']).restore(bytes.fromhex(one['payload']), *one['dims'],\n"

@@ -6,13 +6,13 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-import experiments
-from attention.caches import CACHES, Coins, installed_caches, resolve
-from attention.caches.installed import announced
-from experiments.cli import main
+import kvfloor
+from kvfloor.attention.caches import CACHES, Coins, installed_caches, resolve
+from kvfloor.attention.caches.installed import announced
+from kvfloor.experiments.show.command import main
 
 MODULE = '''
-from attention.caches.dense import Dense
+from kvfloor.attention.caches.dense import Dense
 
 class Toy(Dense):
     """A toy that keeps everything."""
@@ -99,8 +99,8 @@ def test_the_command_lists_them():
 @pytest.mark.usefixtures("toy_package")
 def test_an_audit_finds_them_in_fresh_processes_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "kvfloor_toy", raising=False)
-    found = experiments.audit("toy", tokens=64, dim=16, seed=1)
+    found = kvfloor.audit("toy", tokens=64, dim=16, seed=1)
     assert (found.cache, found.errors) == ("toy", 0)
     assert "kvfloor_toy" not in sys.modules  # who holds the secret never imports the cache
     with pytest.raises(ValueError, match="RuntimeError: two lines"):
-        experiments.audit("toy-raises", tokens=64, dim=16, seed=1)
+        kvfloor.audit("toy-raises", tokens=64, dim=16, seed=1)

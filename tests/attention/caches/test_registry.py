@@ -6,11 +6,11 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from attention.caches import CACHES, REQUIRED, Coins, resolve
-from attention.caches.dense import Dense
+from kvfloor.attention.caches import CACHES, REQUIRED, Coins, resolve
+from kvfloor.attention.caches.dense import Dense
 
 MODULE = '''
-from attention.caches.dense import Dense
+from kvfloor.attention.caches.dense import Dense
 
 class Mine(Dense):
     """Mine."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.caches import wire
-from attention.caches.wire import Codes, Floats, WireError
+from kvfloor.attention.caches import wire
+from kvfloor.attention.caches.wire import Codes, Floats, WireError
 
 FIELDS = (Floats("numbers", (2, 3), "float32"), Codes("codes", (5,), 6))
 ARRAYS = (np.arange(6, dtype=np.float32).reshape(2, 3), np.array([5, 0, 3, 1, 4]))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attention import softmax_attention_reference
-from attention.knn import (
+from kvfloor.attention import softmax_attention_reference
+from kvfloor.attention.knn import (
     CellIndex,
     ExactIndex,
     GrowingIndex,
@@ -15,7 +15,7 @@ from attention.knn import (
     sampled_attention,
     truncated_attention,
 )
-from attention.knn.forward import draws_for, median_draws_for
+from kvfloor.attention.knn.forward import draws_for, median_draws_for
 
 FALSE_ALARM = 1e-6
 

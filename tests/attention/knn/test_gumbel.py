@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attention.knn.gumbel import distinct, gumbels_above, lazy_gumbel
-from attention.knn.shortlist import Shortlist, shortlists
+from kvfloor.attention.knn.gumbel import distinct, gumbels_above, lazy_gumbel
+from kvfloor.attention.knn.shortlist import Shortlist, shortlists
 
 FALSE_ALARM = 1e-6  # of each statistical test below; the seeds are fixed
 DRAWS = 100_000

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attention.knn import CellIndex, ExactIndex, FaissIndex, GrowingIndex, recall
-from attention.knn.indexes import largest
+from kvfloor.attention.knn import CellIndex, ExactIndex, FaissIndex, GrowingIndex, recall
+from kvfloor.attention.knn.indexes import largest
 
 
 def grown(keys, make=ExactIndex, cuts=(7, 8, 30)):

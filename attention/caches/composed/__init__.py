@@ -1,0 +1,1 @@
+"""Caches made of caches: a side, a head, a part each."""

@@ -1,0 +1,1 @@
+"""Caches that keep some tokens as they are, and drop the others."""

@@ -1,0 +1,1 @@
+"""Caches that keep combinations of tokens: merged, projected, balanced, of low rank."""

@@ -1,0 +1,106 @@
+"""Keys and values as products of thin factors."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvfloor.attention.caches.base import Coins, Rows, StreamCache
+from kvfloor.attention.caches.formats import FORMATS, compute_dtype, round_to
+from kvfloor.attention.caches.wire import Field, Floats
+from kvfloor.attention.checks import Matrix, integer, one_of
+
+__all__ = ["LowRank"]
+
+
+class LowRank(StreamCache):
+    """The best approximation of keys and of values by matrices of a given rank (truncated SVD).
+
+    Compression happens once, when the prefill ends. Here that is when the cache crosses the wire: until
+    then all tokens are held, and answers and payload are those of the compressed cache; tokens that are
+    appended after it was restored are generated ones, and are kept whole.
+
+    Parameters
+    ----------
+    dim, value_dim : int
+        Numbers of columns of keys and values.
+    coins : Coins
+        Not used.
+    key_rank, value_rank : int
+        Rank budgets, at least 1; a rank that the matrix cannot exceed is exact.
+    dtype : str
+        The number format of factors and tokens, one of ``formats.FORMATS``.
+
+    References
+    ----------
+    U. Saxena et al. Eigen Attention: Attention in Low-Rank Space for KV Cache Compression. EMNLP Findings
+    2024, arXiv:2408.05646. There the bases come from a calibration set; here from the stream itself.
+    """
+
+    name: ClassVar[str] = "lowrank"
+    source: ClassVar[str] = "arXiv:2408.05646 (Eigen Attention), our reading"
+    count_names: ClassVar[tuple[str, ...]] = ("tokens", "later_tokens")
+
+    def __init__(
+        self,
+        dim: int,
+        value_dim: int,
+        coins: Coins,
+        *,
+        key_rank: int,
+        value_rank: int,
+        dtype: str = "float16",
+    ) -> None:
+        super().__init__(dim, value_dim, coins)
+        self.key_rank = integer("key_rank", key_rank, 1, 1 << 20)
+        self.value_rank = integer("value_rank", value_rank, 1, 1 << 20)
+        self.dtype = one_of("dtype", dtype, FORMATS)
+        self._keys = Rows(self.dim, compute_dtype(dtype))
+        self._values = Rows(self.value_dim, compute_dtype(dtype))
+        self._factors: tuple[NDArray[Any], ...] | None = None  # of the prefill, once it has ended
+
+    def _append(self, keys: Matrix, values: Matrix) -> None:
+        rounded = round_to(self.dtype, keys, "keys"), round_to(self.dtype, values, "values")
+        for name, rows in zip(("keys", "values"), rounded, strict=True):
+            # A factor's entries are at most as large as the norms of rows.
+            round_to(self.dtype, 1.01 * np.linalg.norm(rows.astype(np.float64), axis=1), f"norms of {name}")
+        self._keys.extend(rounded[0])
+        self._values.extend(rounded[1])
+
+    def _tokens(self) -> tuple[Matrix, Matrix]:
+        _, (left, basis, value_left, value_basis, keys, values) = self._state()
+        return np.concatenate([left @ basis, keys]), np.concatenate([value_left @ value_basis, values])
+
+    def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
+        keys, values = self._keys.array, self._values.array
+        factors, later = self._factors, len(keys)
+        if factors is None:
+            factors = (*self._factored(keys, self.key_rank), *self._factored(values, self.value_rank))
+            later = 0
+        return (len(factors[0]), later), (*factors, keys[len(keys) - later :], values[len(keys) - later :])
+
+    def _factored(self, rows: Matrix, rank: int) -> tuple[Matrix, Matrix]:
+        """Return rows' coefficients in their leading right singular vectors, and these."""
+        wide = rows.astype(np.float64)
+        vectors = np.linalg.eigh(wide.T @ wide)[1]  # by ascending eigenvalue
+        basis = vectors[:, ::-1].T[: min(rank, *rows.shape)]
+        return round_to(self.dtype, wide @ basis.T, "factors"), round_to(self.dtype, basis, "factors")
+
+    def _layout(self, *counts: int) -> tuple[Field, ...]:
+        tokens, later = counts
+        fields: list[Field] = []
+        for name, rank, columns in (
+            ("keys", self.key_rank, self.dim),
+            ("values", self.value_rank, self.value_dim),
+        ):
+            rank = min(rank, tokens, columns)
+            fields.append(Floats(f"coefficients of {name}", (tokens, rank), self.dtype))
+            fields.append(Floats(f"basis of {name}", (rank, columns), self.dtype))
+        fields.append(Floats("later keys", (later, self.dim), self.dtype))
+        fields.append(Floats("later values", (later, self.value_dim), self.dtype))
+        return tuple(fields)
+
+    def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:
+        self._factors = tuple(arrays[:4])
+        self._keys.replace(arrays[4])
+        self._values.replace(arrays[5])

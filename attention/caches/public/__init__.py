@@ -1,0 +1,1 @@
+"""Caches that need no bits for keys, because the keys are public coins."""

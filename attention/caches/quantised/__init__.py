@@ -1,0 +1,1 @@
+"""Caches that keep every token in fewer bits."""

@@ -1,0 +1,1 @@
+"""SubGen and what it stands on: clusters of keys, reservoirs of values, tail bounds."""

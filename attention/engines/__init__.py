@@ -1,0 +1,1 @@
+"""Other people's caches and engines, as they ship."""

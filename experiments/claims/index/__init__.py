@@ -1,0 +1,1 @@
+"""Claims of theory 3: INDEX in values and keys."""

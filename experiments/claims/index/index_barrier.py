@@ -1,0 +1,143 @@
+"""INDEX in the values decodes under worst-case noise: the Omega(n d) barrier (theory 3, Theorem B)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.protocol import play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
+from kvfloor.reductions.keys import projections as key_sets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DECODES = "every bit decodes at the guaranteed query norm"
+CARRIES = "the wire carries more than is certified"
+ETAS = (0.0, 0.5, 0.9)
+EQUIANGULAR_INCOHERENCE = 0.5
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return guaranteed instances over n, d, eta and projections, and a sweep of the query norm."""
+    tokens = (256, 1024) if scale == "quick" else (256, 1024, 4096)
+    dims = (16, 64) if scale == "quick" else (16, 32, 64, 128)
+    guaranteed = cells(keys=["gaussian"], tokens=tokens, dim=dims, eta=ETAS)
+    # Sign keys of few dimensions repeat, so that there is no guarantee to test.
+    guaranteed += cells(keys=["rademacher", "sparse", "hadamard"], tokens=tokens, dim=[64], eta=ETAS)
+    guaranteed += cells(keys=["equiangular"], tokens=[256], dim=[257], eta=ETAS)
+    shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
+    sweep = [
+        {**cell, **shape}
+        for shape in ({"keys": "gaussian", "dim": 64}, {"keys": "equiangular", "dim": 257})
+        for cell in cells(tokens=[256], eta=ETAS, norm_share=[share for share in shares if share != 1.0])
+    ]
+    return guaranteed + sweep
+
+
+def repeated_keys(scale: Scale) -> list[dict[str, Any]]:
+    """Return instances in which every key stands twice, with the guarantee of the distinct ones."""
+    return cells(keys=["repeated"], tokens=[256], dim=[64], eta=ETAS)
+
+
+def short_queries(scale: Scale) -> list[dict[str, Any]]:
+    """Return equiangular instances asked at 60 % of the guaranteed norm, presented as guaranteed."""
+    return cells(keys=["equiangular"], tokens=[256], dim=[257], eta=ETAS, secret_share=[0.6])
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Play one instance against an adversary that moves every answer by up to eta."""
+    tokens, dim, eta = parameters["tokens"], parameters["dim"], parameters["eta"]
+    kind = parameters["keys"]
+    if kind == "equiangular":
+        keys = key_sets.equiangular_keys(tokens, EQUIANGULAR_INCOHERENCE)
+    elif kind == "repeated":
+        keys = key_sets.gaussian_keys(tokens // 2, dim, randomness.keys())
+    else:
+        keys = key_sets.PROJECTIONS[kind](tokens, dim, randomness.keys())
+    incoherence = key_sets.incoherence(keys)
+    if kind == "repeated":
+        keys = np.repeat(keys, 2, axis=0)
+    share = parameters.get("norm_share", 1.0) * parameters.get("secret_share", 1.0)
+    norm = share * required_query_norm(tokens, incoherence, eta)
+    if share >= 1:
+        norm *= 1 + 1e-6  # the inequality of Theorem B is strict
+    encoding = ValuesEncoding.binary(keys, 32, eta=eta, incoherence=incoherence, query_norm=norm)
+    transcript = play(encoding, "dense:dtype=float64", randomness, eta=eta)
+    return {
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "incoherence": incoherence,
+        "query_norm": norm,
+        "wire_bits": transcript.wire_bits,
+        "certified_bits": transcript.certificate().certified_bits,
+    }
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check the rows that claim a guarantee: no error, and no more certified than sent."""
+    rows = [r.measured for r in records if r.parameters.get("norm_share", 1.0) >= 1]
+    if not rows:
+        return []
+    errors = sum(row["errors"] for row in rows)
+    bits = sum(row["symbols"] for row in rows)
+    share = max(row["certified_bits"] / row["wire_bits"] for row in rows)
+    return [
+        Check(DECODES, errors == 0, {"instances": len(rows), "bits": bits, "errors": errors}),
+        Check(CARRIES, share < 1, {"largest_certified_share_of_wire": share}),
+    ]
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw the fraction of bits that survive the adversary against the query norm."""
+    figure, axes = new_figure(width=7.0, height=3.6)
+    for eta, colour in zip(ETAS, COLOURS, strict=False):
+        for kind, style, name in (("equiangular", "-", "equiangular"), ("gaussian", "--", "JL, d = 64")):
+            rows = sorted(
+                (r.parameters.get("norm_share", 1.0), 1 - r.measured["errors"] / r.measured["symbols"])
+                for r in records
+                if (r.parameters["keys"], r.parameters["eta"], r.parameters["tokens"]) == (kind, eta, 256)
+                and r.parameters["dim"] in (64, 257)
+            )
+            axes.plot(*zip(*rows, strict=True), style, color=colour, label=f"{name}, η = {eta:g}")
+    axes.axvline(1.0, color=THEORY, linewidth=1)
+    axes.annotate("guaranteed from here on", (1.0, 0.72), (-5, 0), textcoords="offset points", rotation=90, ha="right",
+                  va="center", fontsize=8)  # fmt: skip
+    axes.set(
+        xlabel="query norm C / guaranteed C = ln(n (1+η)/(1−η)) / (1−ε)",
+        ylabel="bits decoded under worst-case (1 ± η) noise",
+        title="n = 256: equiangular keys make the guarantee tight",
+        ylim=(0.42, 1.03),
+    )
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+CLAIM = Claim(
+    id="index-barrier",
+    title="A cache that answers attention within (1 ± η) holds all n d_v bits of its values",
+    source="Haris and Onak, COLT 2025, arXiv:2502.15955; constants ours",
+    statement=(
+        "For unit keys of incoherence ε and C > ln(n (1+η)/(1−η))/(1−ε), every entrywise (1 ± η)-approximation "
+        "of attention decodes every one of the n d_v bits."
+    ),
+    theory="3",
+    module="kvfloor.experiments.claims.index.index_barrier",
+    checks=(DECODES, CARRIES),
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("every key stands twice", DECODES, repeated_keys),
+        Control("queries at 60 % of the guaranteed norm", DECODES, short_queries),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

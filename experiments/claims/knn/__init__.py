@@ -1,0 +1,1 @@
+"""Claims of theory 9: kNN attention and sublinear time."""

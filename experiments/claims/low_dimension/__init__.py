@@ -1,0 +1,1 @@
+"""Claims of theory 4: low dimension and SubGen."""

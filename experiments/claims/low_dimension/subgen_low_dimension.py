@@ -1,0 +1,357 @@
+"""SubGen in low dimension: a constant number of bits answers a stream of any length (theory 4)."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
+from kvfloor.attention.caches.subgen.clustering import SubGen
+from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
+from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
+from kvfloor.reductions.keys.projections import gaussian_keys
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GUARANTEE = "every answer is within ε |softmax|₂ |V|_op"
+ALLOWED = "theory allows an exception with probability at most 1e-6"
+FLAT = "wire bits stay below a constant, however long the stream"
+COVERING = "clusters grow with the dimension as the covering number"
+
+ACCURACY, ETA = 0.5, 0.5
+QUERY_NORM = 5.0
+DELTA = 0.15
+COARSE = 0.5  # radius of the clusters that are counted over dimensions
+VALUE_DIM = 4
+NEEDLES, SMALL = 2048, 0.02  # one token in so many stands opposite to all others; their values' norm
+PEAK = 32.0  # of these streams; ALLOWED checks what it leaves to chance
+FALSE_ALARM = 1e-6
+T, S = subgen_slots(
+    accuracy=ACCURACY,
+    failure=1e-10,
+    score_radius=DELTA * QUERY_NORM,
+    stable_rank=VALUE_DIM,
+    peak=PEAK,
+)
+
+
+class UniformValueSlots(ValueSlots):
+    """Draws every token alike, whatever its value."""
+
+    @staticmethod
+    def _weights(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.ones(len(values))
+
+
+class UniformValues(SubGen):
+    """SubGen that draws value slots uniformly and weighs them as if by |v|^2."""
+
+    value_sampling: ClassVar[type[ValueSlots]] = UniformValueSlots
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return streams over dimensions, and key sets to count clusters of."""
+    full = scale == "full"
+    longest = {2: 20, 3: 20, 4: 20} if full else {2: 18, 3: 18, 4: 16}
+    streams = [_stream(dim, [1 << k for k in range(4, power + 1, 2)]) for dim, power in longest.items()]
+    counted = [_counted(dim, 1 << (17 if full else 14)) for dim in range(2, 9 if full else 8)]
+    return [*streams, *counted]
+
+
+def _stream(dim: int, lengths: list[int], **change: Any) -> dict[str, Any]:
+    """Return one stream, answered after each of these lengths."""
+    cell = {"kind": "stream", "dim": dim, "lengths": lengths, "cache": "subgen", "delta": DELTA}
+    return {**cell, "cluster_slots": T, "value_slots": S, **change}
+
+
+def _counted(dim: int, tokens: int, delta: float = COARSE) -> dict[str, Any]:
+    """Return uniform keys of which the clusters are counted."""
+    return {"kind": "count", "dim": dim, "tokens": tokens, "cache": "subgen", "delta": delta}
+
+
+def one_cluster(scale: Scale) -> list[dict[str, Any]]:
+    """Return streams in a single cluster, with the slots of small ones: most runs miss the needles."""
+    return [_stream(2, [4096], delta=2.0, blocks=24)]
+
+
+def few_slots(scale: Scale) -> list[dict[str, Any]]:
+    """Return a stream with a tenth of the slots that the theorem asks for."""
+    return [_stream(2, [4096], cluster_slots=T // 10, value_slots=S // 10)]
+
+
+def wrong_values(scale: Scale) -> list[dict[str, Any]]:
+    """Return a cache that draws value slots uniformly."""
+    return [_stream(2, [4096], cache=f"{__name__}:UniformValues")]
+
+
+def drifting(scale: Scale) -> list[dict[str, Any]]:
+    """Return keys that leave every ball."""
+    return [_stream(2, [1024], drift=0.01)]
+
+
+def never_joined(scale: Scale) -> list[dict[str, Any]]:
+    """Return clusters a thousandth as wide as stated."""
+    return [_counted(2, 1024, COARSE / 1000)]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Stream tokens through the cache, and ask what crossed the wire."""
+    kind = _measure_stream if parameters["kind"] == "stream" else _measure_count
+    return kind(parameters, randomness)
+
+
+def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Return size and error of the cache after each of the lengths."""
+    dim, lengths, rng = parameters["dim"], parameters["lengths"], randomness.keys()
+    tokens = _tokens(lengths[-1], dim, rng)
+    tokens.keys[:] *= (1 + parameters.get("drift", 0.0) * np.arange(len(tokens)))[:, None]
+    queries = _queries(dim, rng)
+    spec, coins = _spec(parameters), Coins(randomness.coins_seed())
+    cache, rows, start = spec.make(dim, VALUE_DIM, coins), [], 0
+    for length in lengths:
+        payload = write(cache, Tokens(tokens.keys[start:length], tokens.values[start:length]))
+        start = length
+        restored = spec.restore(payload, dim, VALUE_DIM, coins)
+        prefix = Tokens(tokens.keys[:length], tokens.values[:length])
+        errors, tails = _errors(restored, prefix, queries, parameters)
+        rows.append([8 * len(payload), _clusters(payload), errors.max(), np.median(errors), tails.sum()])
+    columns = zip(*rows, strict=True)
+    names = ("wire_bits", "clusters", "worst", "median", "failure")
+    return {name: np.array(column).tolist() for name, column in zip(names, columns, strict=True)}
+
+
+def _measure_count(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Return how many clusters uniform unit keys make, after half of them and after all."""
+    dim, tokens = parameters["dim"], parameters["tokens"]
+    keys = gaussian_keys(tokens, dim, randomness.keys(), dtype=np.float32)
+    spec = _spec({**parameters, "cluster_slots": 1, "value_slots": 1})
+    cache = spec.make(dim, 1, Coins(randomness.coins_seed()))
+    halves = np.split(keys, [tokens // 2])
+    return {"clusters": [_clusters(write(cache, Tokens(half, np.ones((len(half), 1))))) for half in halves]}
+
+
+def _spec(parameters: dict[str, Any]) -> CacheSpec:
+    """Return the cache of a cell."""
+    slots = {name: parameters[name] for name in ("delta", "cluster_slots", "value_slots")}
+    return resolve(f"{parameters['cache']}:" + ",".join(f"{name}={value}" for name, value in slots.items()))
+
+
+def _clusters(payload: bytes) -> int:
+    """Return the number of clusters that a payload says it carries."""
+    _, _, _, clusters, _ = wire.read(payload).counts
+    return clusters
+
+
+def _tokens(tokens: int, dim: int, rng: np.random.Generator) -> Tokens:
+    """Return unit keys in the cap of products at most -1/2 with an axis, and rare ones at its other end.
+
+    The rare tokens have values of norm 1, the others small ones: who samples without regard to keys or
+    values misses what counts.
+    """
+    keys = np.empty((0, dim), np.float32)
+    while len(keys) < tokens:
+        drawn = gaussian_keys(tokens, dim, rng, dtype=np.float32)
+        keys = np.concatenate([keys, drawn[drawn[:, 0] <= -0.5]])[:tokens]
+    rare = np.arange(tokens) % NEEDLES == NEEDLES // 2 - 1
+    near = np.eye(dim)[0] + DELTA / 3 * gaussian_keys(int(rare.sum()), dim, rng)
+    keys[rare] = near / np.linalg.norm(near, axis=1, keepdims=True)
+    values = gaussian_keys(tokens, VALUE_DIM, rng, dtype=np.float32)
+    values[~rare] *= SMALL
+    return Tokens(keys, values)
+
+
+def _queries(dim: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return queries of norms up to the largest: along the axis, in random directions, and inside the ball."""
+    axis = np.linspace(-1, 1, 8)[:, None] * np.eye(dim)[0]
+    around = gaussian_keys(56, dim, rng)
+    around[28:] *= rng.random((28, 1))
+    queries: NDArray[np.float64] = QUERY_NORM * np.concatenate([axis, around])
+    return queries
+
+
+def _errors(
+    cache: Cache, tokens: Tokens, queries: NDArray[np.float64], parameters: dict[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each answer's distance from attention over |softmax|_2 |V|_op, and the probability left to it."""
+    answers, values = cache.attend(queries), tokens.values.astype(np.float64)
+    operator_norm = np.linalg.norm(values, 2)
+    a = ACCURACY / (2 + ACCURACY)
+    radius = DELTA * QUERY_NORM
+    slots = parameters["cluster_slots"]
+    tau_tail = bernstein_tail(a, math.sinh(radius) ** 2 / slots, math.expm1(2 * radius) / slots)
+    errors, tails = np.empty(len(queries)), np.empty(len(queries))
+    step = max(1, (1 << 21) // len(tokens))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        weights = np.exp(queries[part] @ tokens.keys.T.astype(np.float64))
+        z, tau = weights @ values, weights.sum(axis=1)
+        scale = np.linalg.norm(weights, axis=1) * operator_norm
+        errors[part] = np.linalg.norm(answers[part] - z / tau[:, None], axis=1) / (scale / tau)
+        variance, largest = _numerator_spread(weights, values, z)
+        slots = parameters["value_slots"]
+        tails[part] = tau_tail + bernstein_tail(a * scale, variance / slots, largest / slots)
+    return errors, tails
+
+
+def _numerator_spread(
+    weights: NDArray[np.float64], values: NDArray[Any], z: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the variance of one value slot's estimate of z, and a bound on its distance from z (theory 4)."""
+    norms, square = np.linalg.norm(values.astype(np.float64), axis=1), np.square(z).sum(axis=1)
+    total = np.square(norms).sum()
+    variance = total * np.square(weights).sum(axis=1) - square
+    return variance, total * (weights / norms).max(axis=1) + np.sqrt(square)
+
+
+def most_clusters(dim: int) -> int:
+    """Return how many clusters of a stream there can be: disjoint caps in an enlarged one, and the needles'."""
+    half = math.asin(DELTA / 2)  # representatives are more than 2 half apart
+    return int(cap_area(dim, math.cos(math.pi / 3 + half)) / cap_area(dim, math.cos(half))) + 1
+
+
+def most_bits(dim: int) -> int:
+    """Return what no payload of such a stream exceeds: its floats, 64 bits a count, and its frame."""
+    clusters = most_clusters(dim)
+    floats = clusters * dim * (1 + T) + S * (dim + VALUE_DIM + 2) + 2
+    return 32 * floats + 64 * clusters + 8 * 1024
+
+
+def floor_bits(tokens: int, dim: int) -> int:
+    """Return d_v min(n, P(d, eps)), the floor of INDEX at the same query norm, for the best eps (theory 4)."""
+    best = 1
+    for incoherence in np.linspace(0, 0.99, 100):
+        packed = math.ceil(packing_bound(dim, incoherence))
+        reach = math.exp(QUERY_NORM * (1 - incoherence)) * (1 - ETA) / (1 + ETA)
+        best = max(best, min(packed, int((reach + 1) / 2)))  # 2P - 1 < reach
+    return VALUE_DIM * min(tokens, best)
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check the streams and the counts of clusters, each if there are any."""
+    streams = [r for r in records if r.parameters["kind"] == "stream"]
+    counts = [r for r in records if r.parameters["kind"] == "count"]
+    checks = []
+    if streams:
+        worst = max(max(r.measured["worst"]) for r in streams)
+        typical = float(np.median([r.measured["median"][-1] for r in streams]))
+        slots = {"cluster_slots": T, "value_slots": S}
+        checks.append(
+            Check(GUARANTEE, worst <= ACCURACY, {"worst": worst, "typical": typical, "ε": ACCURACY, **slots})
+        )
+        failure = sum(sum(r.measured["failure"]) for r in streams)
+        checks.append(Check(ALLOWED, failure <= FALSE_ALARM, {"probability": failure}))
+        sizes = [_sizes(r) for r in streams]
+        fits = [s["wire_bits"] <= s["constant"] and s["clusters"] <= s["at_most"] for s in sizes]
+        checks.append(Check(FLAT, all(fits), {"streams": sizes}))
+    if counts:
+        found = [_bracket(r, FALSE_ALARM / len(counts)) for r in counts]
+        inside = [row["at_least"] <= row["clusters"] <= row["at_most"] for row in found]
+        checks.append(Check(COVERING, all(inside), {"dimensions": found}))
+    return checks
+
+
+def _sizes(record: Record) -> dict[str, Any]:
+    """Return what a stream's longest prefix took, and what none may exceed."""
+    dim = record.parameters["dim"]
+    return {"dim": dim, "wire_bits": max(record.measured["wire_bits"]), "constant": most_bits(dim),
+            "clusters": max(record.measured["clusters"]), "at_most": most_clusters(dim)}  # fmt: skip
+
+
+def _bracket(record: Record, failure: float) -> dict[str, Any]:
+    """Return the covering numbers that clusters must lie between.
+
+    The mass that no cluster covers only falls, and a key opens one with just this probability. So with
+    probability 1 - p the mass times the keys of the second half is at most (opened + ln 1/p)/(1 - 1/e).
+    """
+    dim, tokens = record.parameters["dim"], record.parameters["tokens"]
+    half, whole = record.measured["clusters"]
+    uncovered = (whole - half - math.log(failure)) / (1 - math.exp(-1)) / (tokens - tokens // 2)
+    least = max(0.0, 1 - uncovered) / cap_area(dim, 1 - COARSE**2 / 2)
+    return {"dim": dim, "clusters": whole, "at_least": least, "at_most": (1 + 2 / COARSE) ** dim,
+            "uncovered_mass_at_most": uncovered}  # fmt: skip
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw wire bits over the length of the stream beside the floor, and clusters over the dimension."""
+    figure, (left, right) = new_figure(2, width=5.0, height=3.9)
+    _draw_bits(left, [r for r in records if r.parameters["kind"] == "stream"])
+    _draw_clusters(right, [r for r in records if r.parameters["kind"] == "count"])
+    return figure
+
+
+def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
+    """Draw a curve for each dimension, the dense cache and the floor."""
+    lengths = np.array(max((r.parameters["lengths"] for r in streams), key=len))
+    for record, marker, colour in zip(streams, "osD", COLOURS, strict=False):
+        asked, bits = record.parameters["lengths"], record.measured["wire_bits"]
+        axes.plot(asked, bits, marker=marker, color=colour, label=f"SubGen, d = {record.parameters['dim']}")
+    widest = max(r.parameters["dim"] for r in streams)
+    axes.plot(lengths, 32 * lengths * (widest + VALUE_DIM), "--", color=COLOURS[6],
+              label=f"every token in float32, d = {widest}")  # fmt: skip
+    floors = [floor_bits(int(n), widest) for n in lengths]
+    axes.plot(lengths, floors, color=THEORY, label=f"floor of INDEX, d = {widest}")
+    shade_impossible(axes, lengths, 1, floors)
+    axes.text(lengths[-1] / 1.3, 2, "closed to every cache", ha="right", va="center", style="italic",
+              color="#555555")  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlim=(lengths[0] / 1.3, lengths[-1] * 1.3), ylim=(1, 1e11),
+             xlabel="tokens n", ylabel="bits on the wire",
+             title=f"a   SubGen's bits flatten: |q| ≤ {QUERY_NORM:g}, ε = {ACCURACY:g}")  # fmt: skip
+    axes.set_xticks(lengths[::2], [f"{n:,}" for n in lengths[::2]])
+    axes.minorticks_off()
+    axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
+
+
+def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
+    """Draw clusters between the covering numbers."""
+    dims = [r.parameters["dim"] for r in counts]
+    brackets = [_bracket(r, FALSE_ALARM / len(counts)) for r in counts]
+    axes.plot(dims, [b["at_most"] for b in brackets], "--", color=THEORY, label="(1 + 2R/δ)$^d$")
+    axes.plot(dims, [b["clusters"] for b in brackets], "o", color=COLOURS[1], markersize=6, label="clusters")
+    axes.plot(dims, [b["at_least"] for b in brackets], color=THEORY, label="mass covered / area of a cap")
+    keys = [math.ceil(packing_bound(dim, 0.5)) for dim in dims]
+    axes.plot(dims, keys, ":", color=THEORY, label="P(d, 1/2), keys that INDEX fills")
+    tokens = counts[0].parameters["tokens"]
+    axes.set(yscale="log", xlabel="key dimension d", ylabel="clusters m",
+             title=f"b   Clusters of unit keys, δ = R/2, n = {tokens:,}")  # fmt: skip
+    axes.set_xticks(dims)
+    axes.legend(loc="upper left")
+
+
+CLAIM = Claim(
+    id="subgen-low-dimension",
+    title="In low dimension SubGen answers streams of any length with a constant number of bits",
+    source="SubGen (arXiv:2402.06082); constants and tail bounds are ours",
+    statement=(
+        "With t and s of Bernstein's inequality every query of norm at most r is answered within "
+        "ε |softmax|₂ |V|_op after a round trip by bytes; at fixed dimension the wire bits stay below a constant, and clusters lie between two covering numbers e^Θ(d)."
+    ),
+    theory="4",
+    module="kvfloor.experiments.claims.low_dimension.subgen_low_dimension",
+    checks=(GUARANTEE, ALLOWED, FLAT, COVERING),
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("all keys in one cluster", GUARANTEE, one_cluster),
+        Control("value slots drawn uniformly, weighed as if by |v|²", GUARANTEE, wrong_values),
+        Control("a tenth of the slots", ALLOWED, few_slots),
+        Control("keys that leave the ball", FLAT, drifting),
+        Control("clusters a thousandth as wide as stated", COVERING, never_joined),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

@@ -1,0 +1,1 @@
+"""Claims of theory 10: the exact optimum of small caches."""

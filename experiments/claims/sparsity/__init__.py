@@ -1,0 +1,1 @@
+"""Claims of theory 5: sparsity and windows."""

@@ -1,0 +1,205 @@
+"""Attention may rest on a single token, and the cache still needs every bit of every value (theory 5)."""
+
+from collections.abc import Sequence
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.protocol import play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ONE_TOKEN = "a single token holds 1 - kappa of every query's weight"
+DECODES = "every bit decodes under worst-case noise"
+FLOOR = "the floor stays n d_v: no bit is lost to the sparsity"
+
+VALUE_DIM = 64
+ETA = 0.5
+KAPPAS = (1e-1, 1e-3, 1e-6)  # weight that sparsity may leave out; each decodes at ETA, for kappa < 1/3
+CERTIFICATE_BITS = 40 + 64 + 1e-3  # theory 1: significance, length prefix, and the rounding of N log2 q
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return instances over n, d and kappa, and a sweep of the query norm."""
+    tokens = (64, 256, 1024) if scale == "quick" else (64, 256, 1024, 4096)
+    dims = (16, 64) if scale == "quick" else (16, 64, 256)
+    shares = np.round(np.linspace(0.05, 0.95, 10 if scale == "quick" else 37), 4).tolist()
+    guaranteed = cells(tokens=tokens, dim=dims, kappa=KAPPAS, cache=["bitpack"])
+    return guaranteed + cells(tokens=[256, 1024], dim=[64], kappa=[1e-3], norm_share=shares)
+
+
+def short_queries(scale: Scale) -> list[dict[str, Any]]:
+    """Return instances asked at a tenth of the norm that they state."""
+    return cells(tokens=[1024], dim=[16, 64], kappa=[1e-3], cache=["bitpack"], secret_share=[0.1])
+
+
+def evicting(scale: Scale) -> list[dict[str, Any]]:
+    """Return caches that keep some tokens, as one might where attention is sparse."""
+    caches = ["bitpack:kept_tokens=512", "bitpack:kept_tokens=1023"]
+    return cells(tokens=[1024], dim=[64], kappa=[1e-3], cache=caches)
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Return the largest and the median effective support of all queries and, with a cache, a play."""
+    tokens, kappa = parameters["tokens"], parameters["kappa"]
+    keys = gaussian_keys(tokens, parameters["dim"], randomness.keys())
+    eps = incoherence(keys)
+    stated = parameters.get("norm_share", 1.0) * log(tokens / kappa) / (1 - eps)  # n e^{-C (1-eps)} = kappa
+    norm = parameters.get("secret_share", 1.0) * stated
+    support = effective_support(norm * (keys @ keys.T), 1 - kappa)
+    measured = {
+        "query_norm": norm,
+        "most_tokens": int(support.max()),
+        "median_tokens": float(np.median(support)),
+    }
+    if "cache" not in parameters:
+        return measured
+    encoding = ValuesEncoding.binary(keys, VALUE_DIM, eta=ETA, incoherence=eps, query_norm=norm)
+    transcript = play(encoding, parameters["cache"], randomness, eta=ETA)
+    return measured | {
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "wire_bits": transcript.wire_bits,
+        "certified_bits": transcript.certificate().certified_bits,
+    }
+
+
+def effective_support(scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Return how few tokens hold a share of each query's weight, Bob's token of score 0 among the tokens.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (m, n)
+        Scores of Alice's n tokens.
+    share : float
+        Fraction of the weight, in (0, 1).
+
+    Returns
+    -------
+    ndarray of int, shape (m,)
+        Tokens, from 1 to n + 1.
+    """
+    scores = np.hstack([scores, np.zeros((len(scores), 1))])
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = -np.sort(-weights, axis=1)
+    held = np.cumsum(weights, axis=1)
+    support: NDArray[np.int64] = 1 + (held < share * held[:, -1:]).sum(axis=1)
+    return support
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check the rows that state the norm of theory 5."""
+    rows = [r.measured for r in records if "cache" in r.parameters]
+    if not rows:
+        return []
+    most = max(row["most_tokens"] for row in rows)
+    errors, bits = (sum(row[key] for row in rows) for key in ("errors", "symbols"))
+    missing = max(row["symbols"] - row["certified_bits"] for row in rows)
+    slack = min(row["wire_bits"] - row["certified_bits"] for row in rows)
+    return [
+        Check(ONE_TOKEN, most == 1, {"instances": len(rows), "most_tokens": most}),
+        Check(DECODES, errors == 0, {"bits": bits, "errors": errors}),
+        Check(
+            FLOOR,
+            missing <= CERTIFICATE_BITS and slack > 0,
+            {"most_bits_not_certified": missing, "least_slack_bits": slack},
+        ),
+    ]
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw the support over the query norm, and the floor beside what the support suggests."""
+    figure, (left, right) = new_figure(2, width=4.6, height=3.7)
+    _draw_support(left, records)
+    _draw_floor(right, [r for r in records if "cache" in r.parameters])
+    return figure
+
+
+def _draw_support(axes: "Axes", records: Sequence[Record]) -> None:
+    """Draw the effective support over the query norm."""
+    for tokens, colour, marker in ((1024, COLOURS[0], "o"), (256, COLOURS[1], "s")):
+        rows = sorted(
+            (r.parameters.get("norm_share", 1.0), r.measured["most_tokens"], r.measured["median_tokens"])
+            for r in records
+            if (r.parameters["tokens"], r.parameters["dim"], r.parameters["kappa"]) == (tokens, 64, 1e-3)
+        )
+        shares, most, median = zip(*rows, strict=True)
+        axes.plot(shares, most, f"-{marker}", color=colour, label=f"n = {tokens:,}, widest query")
+        axes.plot(shares, median, f"--{marker}", color=colour, markerfacecolor="white", label="median query")
+    axes.axvline(1.0, color=THEORY, linewidth=1)
+    axes.annotate("one token, proved", (1.0, 60), (-4, 0), textcoords="offset points", rotation=90,
+                  ha="right", va="center", fontsize=8)  # fmt: skip
+    axes.set(
+        yscale="log",
+        ylim=(0.8, 1500),
+        xlabel="query norm C / (ln(n/κ)/(1−ε))",
+        ylabel="tokens that hold 1 − κ of the weight",
+        title="a   Attention on one token (d = 64, κ = 0.001)",
+    )
+    axes.legend(loc="upper right", bbox_to_anchor=(0.93, 1.0))
+
+
+def _draw_floor(axes: "Axes", rows: Sequence[Record]) -> None:
+    """Draw the certified floor over n, with n d_v and the bits of the one token that attention rests on."""
+    ramp = np.geomspace(
+        min(r.parameters["tokens"] for r in rows) / 1.5, max(r.parameters["tokens"] for r in rows) * 1.5
+    )
+    shade_impossible(axes, ramp, 1, ramp * VALUE_DIM)
+    axes.plot(ramp, ramp * VALUE_DIM, color=THEORY, label="floor n d_v")
+    axes.axhline(VALUE_DIM, color=COLOURS[6], linestyle=":", label="support × d_v: one token's bits")
+    tokens = [r.parameters["tokens"] for r in rows]
+    axes.plot(tokens, [r.measured["wire_bits"] for r in rows], "x", color=COLOURS[7], markersize=7,
+              label="on the wire: packed bits")  # fmt: skip
+    axes.plot(tokens, [r.measured["certified_bits"] for r in rows], "o", color=COLOURS[2], markersize=6,
+              markerfacecolor="none", label="certified, every d and κ")  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=(ramp[0], ramp[-1]),
+        ylim=(30, 2e6),
+        xlabel="tokens n",
+        ylabel="bits",
+        title="b   … and a floor on all of them",
+    )
+    shown = sorted(set(tokens))
+    axes.set_xticks(shown, [f"{n:,}" for n in shown])
+    axes.minorticks_off()
+    axes.text(ramp[-4], 110, "closed to every cache", style="italic", color="#555555", ha="right")
+    axes.legend(loc="upper left")
+
+
+CLAIM = Claim(
+    id="unstructured-sparsity",
+    title="Attention that rests on one token needs as many bits as any other",
+    source="Haris and Onak, COLT 2025, arXiv:2502.15955; constants ours",
+    statement=(
+        "For unit keys of incoherence ε and C ≥ ln(n/κ)/(1−ε) one token holds 1 − κ of the weight of every "
+        "query, and every (1 ± η)-approximation with κ < (1−η)/(1+η) still holds all n d_v bits."
+    ),
+    theory="5",
+    module="kvfloor.experiments.claims.sparsity.unstructured_sparsity",
+    checks=(ONE_TOKEN, DECODES, FLOOR),
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("queries at a tenth of the stated norm", ONE_TOKEN, short_queries),
+        Control("queries too short to decode", DECODES, short_queries),
+        Control("a cache that evicts tokens", FLOOR, evicting),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

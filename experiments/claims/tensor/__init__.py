@@ -1,0 +1,1 @@
+"""Claims of theory 7: tensor attention."""

@@ -1,0 +1,177 @@
+"""Tensor attention over two caches of opaque rows holds n^2 d_v bits: INDEX in n^2 values (theory 7)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvfloor.attention.tensor import kronecker_rows
+from kvfloor.experiments.drawing.style import new_figure
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.protocol import play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.barrier import (
+    CARRIES,
+    CHECKS,
+    DECODES,
+    GROWS,
+    PACKED,
+    draw_growth,
+    draw_sweep,
+    judge_barrier,
+)
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
+from kvfloor.reductions.keys import projections as key_sets
+from kvfloor.reductions.problems.index import Symbols
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DIM = VALUE_DIM = 64
+ETAS = (0.0, 0.5, 0.9)
+SWEPT_SIDE = 16
+EQUIANGULAR_INCOHERENCE = 0.5
+CACHES = {
+    "exact": "dense:dtype=float64",
+    "packed": "bitpack",
+    "window": "window:kept_tokens=64",
+    "leaking": "kvfloor.experiments.game.cheats:ModuleGlobal",
+}
+
+
+class StructuredRows(ValuesEncoding):
+    """Rows that are products of two sides: what should be n^2 d_v bits holds 2 n d_v."""
+
+    def encode(self, x: Symbols) -> Tokens:
+        """Return rows whose values are products of 2 n rows of the string."""
+        tokens = super().encode(x)
+        side = round(np.sqrt(self.tokens))
+        return Tokens(tokens.keys, kronecker_rows(tokens.values[:side], tokens.values[side : 2 * side]))
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
+    sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
+    guaranteed = cells(keys=["gaussian"], cache=["exact"], size=sizes, eta=ETAS)
+    guaranteed += cells(keys=["gaussian"], cache=["packed"], size=sizes, eta=[0.5])
+    guaranteed += cells(keys=["rademacher", "hadamard", "equiangular", "structured"], cache=["exact"],
+                        size=[SWEPT_SIDE], eta=ETAS)  # fmt: skip
+    shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
+    sweep = cells(
+        keys=["equiangular", "gaussian"], cache=["exact"], size=[SWEPT_SIDE], eta=ETAS, norm_share=shares
+    )
+    return guaranteed + sweep
+
+
+def _control(
+    caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (SWEPT_SIDE,), **change: Any
+) -> list[dict[str, Any]]:
+    """Return a few instances with something false about them."""
+    return [{**cell, **change} for cell in cells(keys=["gaussian"], cache=caches, size=sizes, eta=[0.0, 0.5])]
+
+
+def structured(scale: Scale) -> list[dict[str, Any]]:
+    """Return rows that are Kronecker products of two sides, presented as opaque."""
+    return _control(variant="structured rows")
+
+
+def repeated_rows(scale: Scale) -> list[dict[str, Any]]:
+    """Return rows whose keys do not depend on the token of the second side."""
+    return _control(variant="repeated keys")
+
+
+def fixed_window(scale: Scale) -> list[dict[str, Any]]:
+    """Return a window of a fixed number of rows, presented as exact."""
+    return _control(sizes=(8, 16, 32), really="window")
+
+
+def leaking(scale: Scale) -> list[dict[str, Any]]:
+    """Return a cache that hides its state outside the bytes."""
+    return _control(really="leaking")
+
+
+def wasteful(scale: Scale) -> list[dict[str, Any]]:
+    """Return uncompressed rows, presented as packed."""
+    return _control(["packed"], really="exact")
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Play one instance on n^2 rows against an adversary that moves every answer by up to eta."""
+    side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
+    rng = randomness.keys()
+    if kind == "equiangular":
+        keys = key_sets.equiangular_keys(side * side, EQUIANGULAR_INCOHERENCE)
+    elif kind == "structured":  # keys may be products, [k_a ; 1] o [1 ; k_b]: the bits are in opaque values
+        addresses = key_sets.gaussian_keys(side, DIM // 2, rng)
+        ones = np.ones_like(addresses)
+        keys = kronecker_rows(np.hstack([addresses, ones]), np.hstack([ones, addresses])) / np.sqrt(2)
+    else:
+        keys = key_sets.PROJECTIONS[kind](side * side, DIM, rng)
+    incoherence = key_sets.incoherence(keys)
+    share = parameters.get("norm_share", 1.0)
+    norm = share * required_query_norm(side * side, incoherence, eta)
+    if share >= 1:
+        norm *= 1 + 1e-6  # the inequality of Theorem B is strict
+    variant = parameters.get("variant")
+    if variant == "repeated keys":
+        keys = np.repeat(keys[::side], side, axis=0)
+    make = StructuredRows if variant == "structured rows" else ValuesEncoding
+    encoding = make.binary(keys, VALUE_DIM, eta=eta, incoherence=incoherence, query_norm=norm)
+    cache = CACHES[parameters.get("really", parameters["cache"])]
+    transcript = play(encoding, cache, randomness, eta=eta)
+    return {
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "wire_bits": transcript.wire_bits,
+        "certified_bits": transcript.certificate().certified_bits,
+        "incoherence": incoherence,
+        "query_norm": norm,
+    }
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check decoding, certificates, the exponent 2 and packing."""
+    return judge_barrier(records, lambda n: (n * n * VALUE_DIM, n * n * VALUE_DIM))
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw the bits over n, and what survives the adversary over the query norm."""
+    figure, (left, right) = new_figure(2, width=4.8, height=3.9)
+    draw_growth(left, records, "hidden: n² d_v", 0.5)
+    left.set(xlabel="tokens n of either side: n² opaque rows",
+             title=f"a   Two caches of opaque rows: quadratic, d_v = {VALUE_DIM}")  # fmt: skip
+    draw_sweep(right, records, ETAS, {"equiangular": "equiangular", "gaussian": "JL"})
+    right.set_title(f"b   n = {SWEPT_SIDE}, {SWEPT_SIDE**2} rows: where decoding starts")
+    return figure
+
+
+CLAIM = Claim(
+    id="tensor-two-cache",
+    title="Two caches of n² opaque rows hold all n² d_v bits",
+    source="Chen et al., arXiv:2503.11108; constants ours",
+    statement=(
+        "If the n² rows of the two caches are opaque (not known to be products of n rows a side), every "
+        "(1 ± η)-approximation with C > ln(n² (1+η)/(1−η))/(1−ε) decodes n² d_v bits: quadratic in n. It is the "
+        "values that must be opaque; keys may be products. For rows that are products see tensor-structured."
+    ),
+    theory="7",
+    module="kvfloor.experiments.claims.tensor.tensor_two_cache",
+    checks=CHECKS,
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("structured rows presented as opaque", DECODES, structured),
+        Control("the keys of one side repeated", DECODES, repeated_rows),
+        Control("a window of a fixed number of rows", GROWS, fixed_window),
+        Control("state outside the bytes", CARRIES, leaking),
+        Control("uncompressed rows as packed", PACKED, wasteful),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

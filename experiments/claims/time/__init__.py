@@ -1,0 +1,1 @@
+"""Claims of theory 6: time."""

@@ -1,0 +1,1 @@
+"""Claims of theory 12: INDEX in a transformer's weights."""

@@ -1,0 +1,284 @@
+"""Unequal budgets help where heads differ, and cannot help on the hard instance (theory 8)."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.heads import MultiHeadEncoding
+from kvfloor.reductions.encodings.protocol import Encoding
+from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens
+from kvfloor.reductions.keys.projections import gaussian_keys
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLASSIFIED = "attention variance tells contextual heads from structural ones"
+EVICTED = "half of the evicted bits are wrong, no others, for any budgets"
+HELPS = "head-aware budgets err less where heads differ"
+USELESS = "no split of the budget helps on the hard instance"
+FRONTIER = "no budgets are below the frontier"
+
+HEADS, CONTEXTUAL, CONTENTS = 4, 2, 8
+DIM, VALUE_DIM = 64, 16
+FALSE_ALARM = 1e-6
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return both streams over the budget of the contextual heads, at one total."""
+    side = 32 if scale == "quick" else 64
+    average = (sum(map_tokens(halving_pyramid(side))[:-1]) + 1) // 2
+    shares = np.linspace(0.1, 1.9, 10 if scale == "quick" else 28)
+    budgets = sorted({1, 3, 5, CONTENTS + 1, average, *(int(share * average) for share in shares)})
+    return cells(
+        stream=["mixed", "hard"], side=[side], average=[average], contextual_tokens=budgets, rule=["window"]
+    )
+
+
+def _control(streams: Sequence[str], budgets: Sequence[int], **change: Any) -> list[dict[str, Any]]:
+    """Return a few plays on a small pyramid with something false about them."""
+    plain = cells(stream=streams, side=[32], average=[171], contextual_tokens=budgets)
+    return [{**cell, **change} for cell in plain]
+
+
+def calibrated_elsewhere(scale: Scale) -> list[dict[str, Any]]:
+    """Return heads that were classified on the hard instance."""
+    return _control(["mixed"], [CONTENTS + 1], calibration="hard")
+
+
+def half_the_budget(scale: Scale) -> list[dict[str, Any]]:
+    """Return windows of half the size that they state."""
+    return _control(["mixed"], [CONTENTS + 1], halved=True)
+
+
+def wrong_way_round(scale: Scale) -> list[dict[str, Any]]:
+    """Return budgets that contextual and structural heads have exchanged."""
+    return _control(["mixed"], [171, CONTENTS + 1], exchanged=True)
+
+
+def mixed_as_hard(scale: Scale) -> list[dict[str, Any]]:
+    """Return the stream where heads differ, presented as the hard instance."""
+    return [{**cell, "really": "mixed"} for cell in _control(["hard"], [171, CONTENTS + 1])]
+
+
+def leaking(scale: Scale) -> list[dict[str, Any]]:
+    """Return a cache that hides its state outside the bytes."""
+    return _control(["hard"], [171], cache="kvfloor.experiments.game.cheats:ModuleGlobal")
+
+
+def heads(stream: str, tokens: int, rng: np.random.Generator) -> list[Encoding]:
+    """Return the heads of a stream: structural ones hold bits in every token, contextual ones in a few.
+
+    A contextual head sees the same 8 tokens again and again, so that every query spreads alike over the
+    stream.
+
+    Parameters
+    ----------
+    stream : str
+        "mixed" or "hard"; on the hard instance every head is structural.
+    tokens : int
+        Length n of the stream.
+    rng : numpy.random.Generator
+        Source of the keys.
+
+    Returns
+    -------
+    list of Encoding
+        Contextual heads first.
+    """
+    contextual = CONTEXTUAL if stream == "mixed" else 0
+    few = [
+        StretchedEncoding.binary(gaussian_keys(CONTENTS, DIM, rng), VALUE_DIM, tokens)
+        for _ in range(contextual)
+    ]
+    many = [
+        ValuesEncoding.binary(gaussian_keys(tokens, DIM, rng), VALUE_DIM) for _ in range(HEADS - contextual)
+    ]
+    return [*few, *many]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Classify the heads on a calibration stream, share the budget out, and play."""
+    tokens = sum(map_tokens(halving_pyramid(parameters["side"]))[:-1])
+    rng = randomness.keys()
+    structural = _classified(heads(parameters.get("calibration", "mixed"), tokens, rng))
+    instances = heads(parameters.get("really", parameters["stream"]), tokens, rng)
+    contextual = parameters["contextual_tokens"]
+    average = parameters["average"]
+    many = [contextual if not each else 2 * average - contextual for each in structural]
+    if contextual <= average:
+        many = head_budgets(structural, average, contextual)
+    if parameters.get("exchanged"):
+        many = many[::-1]
+    if parameters.get("halved"):
+        many = [budget // 2 for budget in many]
+    cache = f"heads:kept_tokens={'/'.join(map(str, many))},rule=window"
+    transcript = play(MultiHeadEncoding(tuple(instances)), parameters.get("cache", cache), randomness)
+    return {
+        "structural": structural.tolist(),
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "wire_bits": transcript.wire_bits,
+        "tokens": tokens,
+    }
+
+
+def _classified(instances: list[Encoding]) -> np.ndarray[Any, Any]:
+    """Return which heads are structural, from keys and queries that no secret is in."""
+    keys, queries = [], []
+    for head in instances:
+        encoded = head.encode(np.zeros(head.problem.length, head.problem.dtype))
+        asked = head.queries(np.arange(head.problem.length))
+        keys.append(encoded.arrays[0])
+        queries.append(asked[np.arange(len(encoded)) % len(asked)])
+    return classify_heads(attention_variance(np.hstack(queries), np.hstack(keys), len(instances)))
+
+
+def lost_bits(stream: str, tokens: int, average: int, contextual_tokens: int) -> int:
+    """Return how many hidden bits windows of these budgets evict; Bob's token takes one place.
+
+    Parameters
+    ----------
+    stream : str
+        "mixed" or "hard".
+    tokens : int
+        Length n of the stream.
+    average : int
+        Budget of a head on average.
+    contextual_tokens : int
+        Budget of either contextual head; the others share the rest.
+
+    Returns
+    -------
+    int
+        Bits.
+    """
+    kept = (contextual_tokens - 1, 2 * average - contextual_tokens - 1)
+    held = (CONTENTS if stream == "mixed" else tokens, tokens)
+    lost = (max(0, has - keeps) for has, keeps in zip(held, kept, strict=True))
+    return sum(CONTEXTUAL * VALUE_DIM * tokens_lost for tokens_lost in lost)
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check the classification, the errors against evicted bits, both comparisons, and the frontier."""
+    expected = [False] * CONTEXTUAL + [True] * (HEADS - CONTEXTUAL)
+    found = [r.measured["structural"] for r in records]
+    checks = [Check(CLASSIFIED, all(each == expected for each in found), {"structural": found[0]})]
+    # Hoeffding: the errors among bits that a cache does not hold are independent fair coins.
+    beyond = [
+        abs(r.measured["errors"] - _lost(r) / 2) / max(1e-9, _slack(_lost(r), len(records))) for r in records
+    ]
+    checks.append(Check(EVICTED, max(beyond) <= 1, {"largest_deviation_over_slack": max(beyond)}))
+    for name, stream in ((HELPS, "mixed"), (USELESS, "hard")):
+        errors = {
+            r.parameters["contextual_tokens"]: r.measured["errors"]
+            for r in records
+            if r.parameters["stream"] == stream
+        }
+        average = records[0].parameters["average"]
+        if average in errors and len(errors) > 1:
+            slack = 2 * max(_slack(_lost(r), len(records)) for r in records)
+            gains = {budget: errors[average] - wrong for budget, wrong in errors.items() if budget != average}
+            helps = gains.get(CONTENTS + 1, 0) > slack
+            passed = helps if stream == "mixed" else max(gains.values()) <= slack
+            checks.append(Check(name, passed, {"fewer_errors_than_equal": gains, "slack": slack}))
+    below = [r.parameters["contextual_tokens"] for r in records if _transcript(r).impossible()]
+    checks.append(Check(FRONTIER, not below, {"plays": len(records), "below": below}))
+    return checks
+
+
+def _transcript(record: Record) -> Transcript:
+    """Return a row as the transcript it came from."""
+    row = record.measured
+    return Transcript(row["wire_bits"], row["errors"], row["symbols"], row["symbols"], 2)
+
+
+def _lost(record: Record) -> int:
+    """Return the evicted bits of a row."""
+    p = record.parameters
+    return lost_bits(p["stream"], record.measured["tokens"], p["average"], p["contextual_tokens"])
+
+
+def _slack(bits: int, rows: int) -> float:
+    """Return how far errors among that many evicted bits may be from half, over all rows together."""
+    return math.sqrt(bits * math.log(2 * rows / FALSE_ALARM) / 2)
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw the bits decoded over the budget of the contextual heads, for both streams."""
+    figure, axes = new_figure(width=6.2, height=3.9)
+    average, tokens = records[0].parameters["average"], records[0].measured["tokens"]
+    budgets = np.unique(np.geomspace(1, 2 * average - 1, 400).astype(int))
+    looks = (
+        ("mixed", "o", "two of four heads see 8 tokens again and again"),
+        ("hard", "s", "hard instance: every head holds n tokens"),
+    )
+    for (stream, marker, label), colour in zip(looks, COLOURS, strict=False):
+        rows = sorted(
+            (r.parameters["contextual_tokens"], r.measured["errors"] / r.measured["symbols"])
+            for r in records
+            if r.parameters["stream"] == stream
+        )
+        symbols = next(r.measured["symbols"] for r in records if r.parameters["stream"] == stream)
+        predicted = [1 - lost_bits(stream, tokens, average, int(b)) / 2 / symbols for b in budgets]
+        axes.plot(budgets, predicted, color=colour, linewidth=1, linestyle="-" if stream == "mixed" else "--")
+        axes.plot([b for b, _ in rows], [1 - wrong for _, wrong in rows], marker, color=colour,
+                  markerfacecolor="none", label=label)  # fmt: skip
+    axes.axvline(average, color="#777777", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "equal budgets",
+        (average, 0.86),
+        (-4, 0),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        fontsize=8,
+    )
+    axes.axvline(CONTENTS + 1, color="#777777", linewidth=0.8, linestyle=":")
+    axes.annotate("head-aware budgets", (CONTENTS + 1, 0.77), (-4, 0), textcoords="offset points", rotation=90, ha="right",
+                  fontsize=8)  # fmt: skip
+    axes.plot([], [], color="#777777", linewidth=1, label="lines: half of the evicted bits are wrong")
+    axes.set(xscale="log", ylim=(0.48, 1.03), xlabel="tokens kept for each contextual head, at the same total",
+             ylabel="hidden bits decoded rightly",
+             title=f"Windows over n = {tokens} tokens of the earlier maps, {average} a head on average")  # fmt: skip
+    axes.legend(loc="lower left")
+    return figure
+
+
+CLAIM = Claim(
+    id="head-budgets",
+    title="Unequal budgets help where heads differ, and cannot help on the hard instance",
+    source="Ours, on Qin et al. (HACK), arXiv:2504.09261, and Chen et al., arXiv:2503.14881",
+    statement=(
+        "Attention variance tells contextual heads, which see few tokens, from structural ones. Budgets that follow "
+        "it err less than equal ones at the same total; on the hard instance, where every head holds n d_v bits, "
+        "every split errs alike: half of the bits that it evicts."
+    ),
+    theory="8",
+    module="kvfloor.experiments.claims.visual.head_budgets",
+    checks=(CLASSIFIED, EVICTED, HELPS, USELESS, FRONTIER),
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("heads classified on another stream", CLASSIFIED, calibrated_elsewhere),
+        Control("windows of half the stated size", EVICTED, half_the_budget),
+        Control("the budgets exchanged", HELPS, wrong_way_round),
+        Control("the mixed stream as the hard instance", USELESS, mixed_as_hard),
+        Control("state outside the bytes", FRONTIER, leaking),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

@@ -1,0 +1,207 @@
+"""Visual autoregressive attention holds d_v bits for every token of its earlier maps (theory 8)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.protocol import play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.barrier import (
+    CARRIES,
+    CHECKS,
+    DECODES,
+    GROWS,
+    PACKED,
+    draw_growth,
+    judge_barrier,
+)
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.scaling import exponent, exponent_interval
+from kvfloor.reductions.encodings.values import required_query_norm
+from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding
+from kvfloor.reductions.keys import projections as key_sets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINEAR = "certified bits grow linearly in the number of tokens"
+
+DIM = VALUE_DIM = 64
+ETAS = (0.0, 0.5, 0.9)
+CERTIFICATE_BITS = 40 + 64 + 1  # what a certificate without errors falls short of the hidden bits by
+PYRAMIDS = {
+    "next scales of VAR": [(side, side) for side in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)],
+    "every side": [(side, side) for side in range(1, 15)],
+    "wide maps": [(1, 2), (2, 3), (4, 8), (9, 16), (18, 32)],
+}
+CACHES = {
+    "exact": "dense:dtype=float64",
+    "packed": "bitpack",
+    "prefix": "sinks:kept_tokens=22,sink_tokens=21",
+    "leaking": "kvfloor.experiments.game.cheats:ModuleGlobal",
+}
+
+
+def grid(scale: Scale) -> list[dict[str, Any]]:
+    """Return pyramids of doubling maps over the side of the last, and three other pyramids."""
+    sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
+    doubling = cells(keys=["gaussian"], cache=["exact"], size=sizes, eta=ETAS)
+    doubling += cells(keys=["gaussian"], cache=["packed"], size=sizes, eta=[0.5])
+    others = [
+        {"keys": name, "cache": cache, "size": sizes[-1][0], "eta": eta}
+        for name, sizes in PYRAMIDS.items()
+        for cache, etas in (("exact", ETAS), ("packed", (0.5,)))
+        for eta in etas
+    ]
+    return doubling + others
+
+
+def _control(
+    caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (8, 16, 32), **change: Any
+) -> list[dict[str, Any]]:
+    """Return a few pyramids with something false about them."""
+    return [{**cell, **change} for cell in cells(keys=["gaussian"], cache=caches, size=sizes, eta=[0.0, 0.9])]
+
+
+def repeated_keys(scale: Scale) -> list[dict[str, Any]]:
+    """Return pyramids in which every key stands twice."""
+    return _control(variant="repeated keys")
+
+
+def forgotten_map(scale: Scale) -> list[dict[str, Any]]:
+    """Return orthogonal keys at the norm that is enough without the tokens of the last map."""
+    return [{**cell, "keys": "orthogonal"} for cell in _control(variant="forgotten map")]
+
+
+def strips(scale: Scale) -> list[dict[str, Any]]:
+    """Return maps of height 1, whose tokens grow as the side and not as its square."""
+    return _control(variant="strips", sizes=(8, 16, 32, 64))
+
+
+def first_maps_only(scale: Scale) -> list[dict[str, Any]]:
+    """Return a cache that keeps the first 21 tokens, presented as exact."""
+    return _control(really="prefix", sizes=(8, 16, 32))
+
+
+def leaking(scale: Scale) -> list[dict[str, Any]]:
+    """Return a cache that hides its state outside the bytes."""
+    return _control(really="leaking")
+
+
+def wasteful(scale: Scale) -> list[dict[str, Any]]:
+    """Return an uncompressed cache, presented as packed."""
+    return _control(["packed"], really="exact")
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+    """Play one pyramid against an adversary that moves every answer by up to eta."""
+    side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
+    variant = parameters.get("variant")
+    sizes = PYRAMIDS.get(kind, halving_pyramid(side))
+    if variant == "strips":
+        sizes = [(1, width) for _, width in sizes]
+    *earlier, last = map_tokens(sizes)
+    tokens = sum(earlier)
+    if kind == "orthogonal":
+        keys = key_sets.hadamard_keys(tokens, 1 << (tokens - 1).bit_length(), randomness.keys())
+    else:
+        keys = key_sets.gaussian_keys(tokens, DIM, randomness.keys())
+    incoherence = max(0.0, key_sets.incoherence(keys))
+    if variant == "repeated keys":
+        keys[1::2] = keys[: tokens // 2 * 2 : 2]
+    rivals = tokens - 1 + (1 if variant == "forgotten map" else last)
+    norm = required_query_norm(rivals, incoherence, eta) * (1 + 1e-6)  # the inequality is strict
+    encoding = visual_encoding(
+        sizes, keys, VALUE_DIM, eta=eta, incoherence=incoherence, query_norm=norm, rivals=rivals
+    )
+    transcript = play(encoding, CACHES[parameters.get("really", parameters["cache"])], randomness, eta=eta)
+    return {
+        "errors": transcript.errors,
+        "symbols": transcript.symbols,
+        "wire_bits": transcript.wire_bits,
+        "certified_bits": transcript.certificate().certified_bits,
+        "earlier_tokens": tokens,
+        "query_norm": norm,
+    }
+
+
+def judge(records: Sequence[Record]) -> list[Check]:
+    """Check decoding, certificates, the exponent 2 in the side, packing, and the exponent 1 in the tokens."""
+    # n^2/4 <= (n^2 - 1)/3 <= n^2/3 tokens precede a last map of side n >= 2.
+    checks = judge_barrier(records, lambda side: (side**2 / 4 * VALUE_DIM, side**2 / 3 * VALUE_DIM))
+    exact = [r for r in records if r.parameters["cache"] == "exact"]
+    tokens = [r.measured["earlier_tokens"] for r in exact]
+    if len(set(tokens)) > 1:
+        found = exponent(tokens, [r.measured["certified_bits"] for r in exact])
+        hidden = [VALUE_DIM * count for count in tokens]
+        low, high = exponent_interval(tokens, [bits - CERTIFICATE_BITS for bits in hidden], hidden)
+        checks.append(Check(LINEAR, low <= found <= high, {"exponent_least_most": [found, low, high]}))
+    return checks
+
+
+def draw(records: Sequence[Record]) -> "Figure":
+    """Draw the bits over the side of the last map, and the bits a token over the tokens."""
+    figure, (left, right) = new_figure(2, width=4.8, height=3.9)
+    draw_growth(left, records, "hidden: d_v (n² − 1)/3", 0.5)
+    left.set(xlabel="side n of the last map", title=f"a   Quadratic in the side, d_v = {VALUE_DIM}")
+    looks = {"gaussian": ("o", "doubling sides")} | {
+        name: (marker, name) for name, marker in zip(PYRAMIDS, "s^D", strict=True)
+    }
+    exact = [r for r in records if r.parameters["eta"] == 0.5]
+    for (kind, (marker, label)), colour in zip(looks.items(), COLOURS, strict=False):
+        for cache, face in (("exact", "none"), ("packed", colour)):
+            points = sorted(
+                (
+                    r.measured["earlier_tokens"],
+                    r.measured["certified_bits" if cache == "exact" else "wire_bits"],
+                )
+                for r in exact
+                if (r.parameters["keys"], r.parameters["cache"]) == (kind, cache)
+            )
+            right.plot([n for n, _ in points], [bits / n for n, bits in points], marker, color=colour,
+                       markerfacecolor=face, label=label if cache == "exact" else None)  # fmt: skip
+    ends = [
+        min(r.measured["earlier_tokens"] for r in exact) * 0.8,
+        max(r.measured["earlier_tokens"] for r in exact) * 1.25,
+    ]
+    shade_impossible(right, ends, 0, VALUE_DIM)
+    right.axhline(VALUE_DIM, color=THEORY, label="hidden: d_v a token")
+    right.plot([], [], "o", color="#777777", markerfacecolor="none", label="hollow: certified")
+    right.plot([], [], "o", color="#777777", label="filled: packed, on the wire")
+    right.set(xscale="log", xlim=ends, ylim=(VALUE_DIM * 0.7, VALUE_DIM * 1.75),
+              xlabel="tokens of all maps but the last", ylabel="bits for each token",
+              title="b   The same, by tokens: linear")  # fmt: skip
+    right.legend(loc="upper right", ncols=2)
+    return figure
+
+
+CLAIM = Claim(
+    id="visual-barrier",
+    title="Before a last map of n × n tokens a cache holds Ω(n² d) bits, which is d_v a token",
+    source="Chen et al., arXiv:2503.14881, our reading; constants ours",
+    statement=(
+        "Maps of doubling sides hold d_v (n²−1)/3 bits before a last map of n × n, decodable from every "
+        "(1 ± η)-approximation asked from within it: quadratic in the side n. In the number of tokens of the "
+        "earlier maps the same bits are linear, d_v a token, for every pyramid."
+    ),
+    theory="8",
+    module="kvfloor.experiments.claims.visual.visual_barrier",
+    checks=(*CHECKS, LINEAR),
+    cells=grid,
+    judge=judge,
+    draw=draw,
+    controls=(
+        Control("every key stands twice", DECODES, repeated_keys),
+        Control("the last map left out of the guarantee", DECODES, forgotten_map),
+        Control("maps of height 1", GROWS, strips),
+        Control("the first maps only", LINEAR, first_maps_only),
+        Control("state outside the bytes", CARRIES, leaking),
+        Control("an uncompressed cache as packed", PACKED, wasteful),
+    ),
+)
+
+if __name__ == "__main__":
+    from kvfloor.experiments.show.command import run_claim
+
+    run_claim(CLAIM.id)

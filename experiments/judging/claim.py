@@ -1,0 +1,164 @@
+"""What a claim is: a statement that can fail, the work that tests it, and controls that must fail."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.engine.sweep import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Check", "Claim", "Control", "Scale", "Verdict", "cells", "judge_claim"]
+
+Scale = Literal["quick", "full"]
+Cells = Callable[[Scale], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the statement predicts, and whether the rows show it.
+
+    Parameters
+    ----------
+    name : str
+        The prediction in a few words.
+    passed : bool
+        Whether every row agrees.
+    evidence : dict
+        The numbers behind it, as JSON values with units in their names.
+    """
+
+    name: str
+    passed: bool
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A deliberately false variant: the claim's own code on it must fail the check it breaks.
+
+    Parameters
+    ----------
+    name : str
+        What is false about it.
+    breaks : str
+        Name of the check that must fail.
+    cells : callable
+        The variant's grid at a scale, as the claim's own.
+    """
+
+    name: str
+    breaks: str
+    cells: Cells
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement with everything that tests, judges and draws it.
+
+    Parameters
+    ----------
+    id, title, source, statement, theory : str
+        Name on the command line, one line, whose it is, what exactly, section of docs/theory.md.
+    module : str
+        Dotted name of the module with ``measure(parameters, randomness) -> dict``, one block of work.
+    checks : tuple of str
+        Names of the checks that `judge` must come to; a missing one counts as failed.
+    cells : callable
+        The grid at a scale: a list of JSON parameters; the key "blocks", if there, repeats a cell.
+    judge : callable
+        From rows to checks; a check is returned only if some row bears on it.
+    draw : callable
+        From the claim's rows to its figure.
+    controls : tuple of Control
+        At least one.
+    requires : tuple of str
+        Optional packages that its work imports; without them the claim is left out.
+    """
+
+    id: str
+    title: str
+    source: str
+    statement: str
+    theory: str
+    module: str
+    checks: tuple[str, ...]
+    cells: Cells
+    judge: Callable[[Sequence[Record]], list[Check]]
+    draw: Callable[[Sequence[Record]], "Figure"]
+    controls: tuple[Control, ...]
+    requires: tuple[str, ...] = ()
+
+    def tasks(self, scale: Scale) -> list[Task]:
+        """Return all the work of the claim and its controls at a scale."""
+        variants = [("claim", self.cells), *((control.name, control.cells) for control in self.controls)]
+        return [
+            Task(self.module, name, {k: v for k, v in cell.items() if k != "blocks"}, cell.get("blocks", 1))
+            for name, grid in variants
+            for cell in grid(scale)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came out.
+
+    Parameters
+    ----------
+    verdict : str
+        "holds", "fails", or "broken" if a control did not fail as it must.
+    control : str
+        "fails", as it must, or "passes".
+    checks : tuple of Check
+        The claim's checks.
+    controls : tuple of Check
+        For each control the check it breaks, as it came out (so `passed` must be false).
+    """
+
+    verdict: Literal["holds", "fails", "broken"]
+    control: Literal["fails", "passes"]
+    checks: tuple[Check, ...]
+    controls: tuple[Check, ...]
+
+
+def cells(**axes: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the grid of all combinations of the given axes, the last one fastest."""
+    grid: list[dict[str, Any]] = [{}]
+    for name, values in axes.items():
+        grid = [{**cell, name: value} for cell in grid for value in values]
+    return grid
+
+
+def judge_claim(claim: Claim, records: Sequence[Record]) -> Verdict:
+    """Judge a claim and its controls from stored rows alone.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    records : sequence of Record
+        Its rows and its controls' rows.
+
+    Returns
+    -------
+    Verdict
+        `holds` only if every named check was reached and passed; `broken` if a control did not fail in
+        just the check that it breaks.
+    """
+
+    def outcome(variant: str, names: tuple[str, ...]) -> tuple[Check, ...]:
+        reached = {c.name: c for c in claim.judge([r for r in records if r.variant == variant])}
+        return tuple(reached.get(name, Check(name, False, {"rows": 0})) for name in names)
+
+    checks = outcome("claim", claim.checks)
+    controls = []
+    caught = bool(claim.controls)
+    for control in claim.controls:
+        (check,) = outcome(control.name, (control.breaks,))
+        caught &= not check.passed and check.evidence != {"rows": 0}
+        controls.append(Check(f"{control.name}: {check.name}", check.passed, check.evidence))
+    holds = all(check.passed for check in checks)
+    verdict: Literal["holds", "fails", "broken"] = "broken" if not caught else "holds" if holds else "fails"
+    return Verdict(verdict, "fails" if caught else "passes", checks, tuple(controls))

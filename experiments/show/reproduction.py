@@ -1,0 +1,148 @@
+"""Re-run claims: work, verdict, figure."""
+
+import difflib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kvfloor.attention.engines.transformers.library import INSTALL, missing
+from kvfloor.experiments.claims import all_claims
+from kvfloor.experiments.drawing import style
+from kvfloor.experiments.engine import sweep
+from kvfloor.experiments.engine.store import Store
+from kvfloor.experiments.judging.claim import Check, Claim, Scale, Verdict, judge_claim
+
+__all__ = ["Reproduction", "chosen_claims", "left_out", "reproduce"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """One claim, re-run.
+
+    Parameters
+    ----------
+    id, title, source : str
+        As the claim has them.
+    verdict : str
+        "holds", "fails" or "broken".
+    control : str
+        "fails", as it must, or "passes".
+    evidence : dict
+        "checks" and "controls": for each its name, whether it passed, and its numbers.
+    figure : str
+        Path of the SVG.
+    seconds : float
+        Wall time.
+    """
+
+    id: str
+    title: str
+    source: str
+    verdict: Literal["holds", "fails", "broken"]
+    control: Literal["fails", "passes"]
+    evidence: dict[str, Any]
+    figure: str
+    seconds: float
+
+
+def chosen_claims(ids: Sequence[str]) -> list[Claim]:
+    """Return the claims of these ids, or all if there are none.
+
+    Raises
+    ------
+    ValueError
+        If there is no such claim; the message names the nearest.
+    """
+    known = all_claims()
+    for name in ids:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or list(known)
+            raise ValueError(f"there is no claim {name!r}; the nearest: {', '.join(near)}")
+    return [known[name] for name in dict.fromkeys(ids)] or list(known.values())
+
+
+def left_out(claims: Sequence[Claim]) -> dict[str, str]:
+    """Return which claims cannot run here, and why.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        What is wanted.
+
+    Returns
+    -------
+    dict of str to str
+        By the claim's id the missing packages and how to install them, in one sentence.
+    """
+    lacking = {claim.id: missing(claim.requires) for claim in claims}
+    return {id: f"needs {', '.join(names)}; {INSTALL}" for id, names in lacking.items() if names}
+
+
+def reproduce(
+    claims: Sequence[Claim],
+    *,
+    scale: Scale,
+    seed: int,
+    store: Store,
+    figures: Path,
+    executor: Executor,
+    progress: Callable[[Claim, int], None] = lambda claim, blocks: None,
+) -> Iterator[Reproduction]:
+    """Re-run claims one after the other, yielding each as it is judged and drawn.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        What to re-run.
+    scale : {"quick", "full"}
+        How large the grids are.
+    seed : int
+        Root seed of every draw.
+    store : Store
+        Where blocks are kept; those it has are not run again.
+    figures : Path
+        Folder for the figures.
+    executor : concurrent.futures.Executor
+        Who does the work.
+    progress : callable
+        Told of a claim's blocks as they are found or finished.
+
+    Yields
+    ------
+    Reproduction
+    """
+    for claim in claims:
+        start = time.perf_counter()
+        records = sweep.run(
+            claim.tasks(scale),
+            store,
+            seed=seed,
+            executor=executor,
+            progress=lambda blocks, claim=claim: progress(claim, blocks),  # type: ignore[misc]
+        )
+        verdict = judge_claim(claim, records)
+        with style.styled():
+            drawn = style.save(claim.draw([r for r in records if r.variant == "claim"]), figures, claim.id)
+        seconds = time.perf_counter() - start
+        yield Reproduction(
+            claim.id,
+            claim.title,
+            claim.source,
+            verdict.verdict,
+            verdict.control,
+            _evidence(verdict),
+            str(drawn),
+            seconds,
+        )
+
+
+def _evidence(verdict: Verdict) -> dict[str, Any]:
+    """Return the checks behind a verdict as JSON values."""
+
+    def plain(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
+        return [asdict(check) for check in checks]
+
+    return {"checks": plain(verdict.checks), "controls": plain(verdict.controls)}

@@ -1,0 +1,1 @@
+"""What follows from errors and lengths: certificates, readers, exact optima, coverings."""

@@ -1,0 +1,1 @@
+"""Sets of keys, their incoherence, and how many keys fit into a dimension."""

@@ -1,0 +1,182 @@
+"""Packings of the sphere as keys: the known configurations, and random greedy ones (theory 2 and 4)."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+
+import numpy as np
+from scipy.linalg import helmert
+
+from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.reductions.keys.kissing import KISSING
+from kvfloor.reductions.keys.packing_numbers import greedy_attempts
+from kvfloor.reductions.keys.projections import FloatType, gaussian_keys
+
+__all__ = ["GREEDY_FAILURE", "greedy_packing", "keys_for", "orthoplex", "simplex"]
+
+GREEDY_FAILURE = 1e-9  # of the default number of attempts to reach `packing_bound`
+
+_LARGEST_ATTEMPTS = 1 << 24
+_LARGEST_BATCH = 4096
+_BATCH_PRODUCTS = 1 << 22
+
+
+def orthoplex(dim: int, dtype: FloatType = np.float64) -> Floats:
+    """Return the 2d keys +-e_j: no inner product of distinct keys is above 0.
+
+    Parameters
+    ----------
+    dim : int
+        d >= 1.
+    dtype : {numpy.float64, numpy.float32}
+        Precision.
+
+    Returns
+    -------
+    ndarray, shape (2 dim, dim)
+        Unit rows.
+
+    Raises
+    ------
+    ValueError
+        If `dim` is below 1.
+    """
+    _check_dim(dim)
+    axes: Floats = np.eye(dim, dtype=dtype)
+    return np.concatenate([axes, -1 * axes])
+
+
+def simplex(dim: int, dtype: FloatType = np.float64) -> Floats:
+    """Return d + 1 keys whose inner products are all -1/d.
+
+    Parameters
+    ----------
+    dim : int
+        d >= 1.
+    dtype : {numpy.float64, numpy.float32}
+        Precision.
+
+    Returns
+    -------
+    ndarray, shape (dim + 1, dim)
+        Unit rows.
+
+    Raises
+    ------
+    ValueError
+        If `dim` is below 1.
+    """
+    _check_dim(dim)
+    # Helmert's rows are an orthonormal basis of what is orthogonal to (1, ..., 1).
+    keys: Floats = (helmert(dim + 1).T * sqrt((dim + 1) / dim)).astype(dtype)
+    return keys
+
+
+def greedy_packing(
+    dim: int,
+    incoherence: float,
+    rng: np.random.Generator,
+    *,
+    tokens: int | None = None,
+    attempts: int | None = None,
+    dtype: FloatType = np.float64,
+) -> Floats:
+    """Draw uniform points and keep each whose products with those kept so far are at most eps.
+
+    Parameters
+    ----------
+    dim : int
+        d >= 2.
+    incoherence : float
+        eps in [-1, 1).
+    rng : numpy.random.Generator
+        Source of randomness.
+    tokens : int, optional
+        Stop at so many keys, at least 1.
+    attempts : int, optional
+        Stop after so many points, at least 1. By default enough for `packing_bound` keys, up to a
+        probability of 1e-9 (`kvfloor.reductions.keys.packing_numbers.greedy_attempts`).
+    dtype : {numpy.float64, numpy.float32}
+        Precision of the result; products are compared in float64.
+
+    Returns
+    -------
+    ndarray, shape (n, dim)
+        At least one unit row, at most `tokens`; products exceed eps by no more than rounding.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, or neither stop is given where the default is above 2^24 points.
+    """
+    needed = greedy_attempts(dim, incoherence, GREEDY_FAILURE)
+    for name, given in (("tokens", tokens), ("attempts", attempts)):
+        if given is not None and given < 1:
+            raise ValueError(f"{name} must be at least 1, got {given}")
+    if attempts is None and tokens is None and needed > _LARGEST_ATTEMPTS:
+        raise ValueError(
+            f"dim {dim} and incoherence {incoherence} need {needed:g} points: give tokens or attempts"
+        )
+    left = needed if attempts is None else attempts
+    limit = inf if tokens is None else tokens
+    kept: Floats = np.empty((0, dim))
+    while left > 0 and len(kept) < limit:
+        batch = int(min(left, _LARGEST_BATCH, max(64, _BATCH_PRODUCTS // (len(kept) + 1))))
+        kept = _admit(kept, gaussian_keys(batch, dim, rng), incoherence, limit)
+        left -= batch
+    return kept.astype(dtype)
+
+
+def _admit(kept: Floats, points: Floats, incoherence: float, limit: float) -> Floats:
+    """Return the kept keys and, in their order, the points that are far from them and from each other."""
+    free = points[(points @ kept.T).max(axis=1, initial=-1.0) <= incoherence]
+    admitted = [kept]
+    for _ in range(int(min(limit - len(kept), len(free)))):
+        if not len(free):
+            break
+        admitted.append(free[:1])
+        free = free[1:][free[1:] @ free[0] <= incoherence]
+    return np.concatenate(admitted)
+
+
+def keys_for(dim: int, incoherence: float, dtype: FloatType = np.float64) -> Floats:
+    """Return the known configuration of this dimension and incoherence.
+
+    Parameters
+    ----------
+    dim : int
+        d >= 1.
+    incoherence : float
+        Exactly 1/2 (kissing configurations), 0 (orthoplex) or -1/d (simplex).
+    dtype : {numpy.float64, numpy.float32}
+        Precision.
+
+    Returns
+    -------
+    ndarray, shape (n, dim)
+        Unit rows, as many as any configuration can have.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    _check_dim(dim)
+    if incoherence == 0:
+        return orthoplex(dim, dtype)
+    if incoherence == -1 / dim:
+        return simplex(dim, dtype)
+    for kissing in KISSING.values():
+        if (dim, incoherence) == (kissing.dim, 0.5):
+            return kissing.keys(dtype)
+    known = ", ".join(str(kissing.dim) for kissing in KISSING.values())
+    raise ValueError(
+        f"no configuration is known for dim {dim} and incoherence {incoherence}, only for incoherence 0 and "
+        f"-1/dim, and 1/2 in dim {known}; greedy_packing packs any"
+    )
+
+
+def _check_dim(dim: int) -> None:
+    """Raise ValueError unless a key can have this dimension."""
+    if dim < 1:
+        raise ValueError(f"dim must be at least 1, got {dim}")

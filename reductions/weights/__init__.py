@@ -1,0 +1,1 @@
+"""INDEX compiled into the weights of a transformer."""

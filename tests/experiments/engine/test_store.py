@@ -1,0 +1,140 @@
+"""The result store: written once, never counted twice, and clear about a file it cannot use."""
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvfloor.experiments.engine.store import VERSION, Record, Store, StoreError
+
+RECORD = Record("t", "0", 0, "c", "claim.module", "claim", {"n": 3}, {"errors": 1}, 0.5)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return where a store may be."""
+    return tmp_path / "results.sqlite"
+
+
+@given(st.dictionaries(st.text(), json_values), st.dictionaries(st.text(), json_values))
+def test_a_record_survives_its_row(parameters, measured):
+    record = replace(RECORD, parameters=parameters, measured=measured)
+    assert Record.from_row(record.to_row()) == record
+
+
+def test_what_is_added_is_there_after_reopening(path):
+    with Store(path) as store:
+        store.add(RECORD)
+        store.add(replace(RECORD, block=1))
+    with Store(path, create=False) as store:
+        assert list(store.records()) == [RECORD, replace(RECORD, block=1)]
+        assert list(store.records(task="t", seed="1")) == []
+
+
+def test_a_block_is_never_counted_twice(path):
+    with Store(path) as store:
+        store.add(RECORD)
+        store.add(replace(RECORD, seconds=9.0))
+        assert list(store.records()) == [RECORD]
+
+
+def test_two_processes_may_write(path):
+    with Store(path) as one, Store(path) as two:
+        one.add(RECORD)
+        two.add(replace(RECORD, block=1))
+        assert len(list(one.records())) == len(list(two.records())) == 2
+
+
+def test_merge_adds_what_is_new(path, tmp_path):
+    with Store(path) as store, Store(tmp_path / "other.sqlite") as other:
+        store.add(RECORD)
+        other.add(replace(RECORD, seconds=7.0))
+        other.add(replace(RECORD, block=1))
+        assert store.merge(other.records()) == 1
+        assert store.merge(other.records()) == 0
+        assert [record.block for record in store.records()] == [0, 1]
+
+
+def test_merge_refuses_contradictions_and_then_adds_nothing(path):
+    with Store(path) as store:
+        store.add(RECORD)
+        others = [replace(RECORD, block=5), replace(RECORD, measured={"errors": 2})]
+        with pytest.raises(StoreError, match="another result for block 0"):
+            store.merge(others)
+        assert list(store.records()) == [RECORD]
+
+
+def test_a_missing_file_is_told(path):
+    with pytest.raises(StoreError, match="there is no results file"):
+        Store(path, create=False)
+    with pytest.raises(StoreError, match="there is no results file"):
+        Store(path.parent / "nowhere" / "results.sqlite")
+
+
+def test_another_version_is_told_and_left_alone(path):
+    with Store(path) as store:
+        store.add(RECORD)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    with pytest.raises(StoreError, match=f"results format {VERSION + 1}"):
+        Store(path)
+
+
+def test_a_foreign_database_is_told_and_left_alone(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE notes (text TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="not a results file of kvfloor"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", [b"not a database at all, but long enough to be read as one" * 40, b"\x00" * 8192]
+)
+def test_a_file_that_is_no_database_is_told_and_left_alone(path, text):
+    path.write_bytes(text)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(path)
+    assert path.read_bytes() == text
+
+
+def test_a_damaged_page_is_told(path):
+    with Store(path) as store:
+        for block in range(200):
+            store.add(replace(RECORD, block=block, measured={"text": "x" * 300}))
+    content = bytearray(path.read_bytes())
+    content[8192:-4096] = b"\xff" * len(content[8192:-4096])
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="cannot be used"), Store(path) as store:
+        list(store.records())
+
+
+def test_a_read_only_file_is_told(path, monkeypatch):
+    Store(path).close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda p, **options: connect(f"file:{p}?mode=ro", uri=True, **options)
+    )
+    with pytest.raises(StoreError, match="readonly"):
+        Store(path)
+
+
+def test_a_full_disk_is_told_and_what_is_stored_stays(path):
+    with Store(path) as store:
+        store.add(RECORD)
+        store._connection.execute("PRAGMA max_page_count = 4")  # SQLite's own way to have no room left
+        large = (replace(RECORD, block=block, measured={"text": "x" * 2000}) for block in range(1, 1000))
+        with pytest.raises(StoreError, match="full"):
+            list(map(store.add, large))
+    with Store(path) as store:
+        assert next(iter(store.records())) == RECORD

@@ -1,0 +1,187 @@
+"""Alice and Bob in processes of their own: what crosses, what does not, and what is told when it breaks."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from kvfloor.attention.caches.base import Coins
+from kvfloor.experiments.game import cheats
+from kvfloor.experiments.game.parties import InProcess
+from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
+from kvfloor.experiments.game.protocol import play
+from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.encodings.windowed import WindowEncoding
+from kvfloor.reductions.keys.projections import gaussian_keys
+
+USER_CACHE = '''
+import numpy as np
+
+class Mine:
+    """Keeps everything, as text."""
+    def __init__(self, dim, value_dim, coins, scale=1.0):
+        self.rows, self.dim = [], dim
+    def append(self, keys, values):
+        self.rows += np.hstack([keys, values]).tolist()
+    def attend(self, queries):
+        rows = np.array(self.rows)
+        weights = np.exp(queries @ rows[:, :self.dim].T - 30.0)
+        return (weights @ rows[:, self.dim:]) / weights.sum(axis=1, keepdims=True)
+    def to_bytes(self):
+        import json
+        return json.dumps([self.dim, self.rows]).encode()
+    @classmethod
+    def from_bytes(cls, payload, coins):
+        import json
+        dim, rows = json.loads(payload)
+        cache = cls(dim, len(rows[0]) - dim, coins)
+        cache.rows = rows
+        return cache
+
+def factory(dim, value_dim, coins, *, scale: float = 1.0):
+    return Mine(dim, value_dim, coins, scale)
+
+class Breaks(Mine):
+    def attend(self, queries):
+        return {}["no such answer"]
+
+class Halves(Mine):
+    def attend(self, queries):
+        return super().attend(queries)[:, :1]
+
+class Dies(Mine):
+    def to_bytes(self):
+        import os
+        os._exit(7)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a user's folder with a cache of their own, which is the current one."""
+    (tmp_path / "mine.py").write_text(USER_CACHE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def game(tokens=256, value_dim=8):
+    """Return INDEX in the values, sized as the cheats want it."""
+    keys = gaussian_keys(tokens, 32, np.random.default_rng(5), dtype=np.float32)
+    return ValuesEncoding.binary(keys, value_dim, decoder="typical")
+
+
+@pytest.mark.parametrize("cache", ["dense", "golay", "uniform:bits=2", "random:kept_tokens=100"])
+def test_fresh_processes_play_as_one_process_does(cache):
+    plays = [
+        play(game(), cache, Randomness(2, "x"), channel=c, positions=500)
+        for c in (FreshProcesses(), InProcess())
+    ]
+    assert plays[0] == plays[1]
+
+
+@pytest.mark.parametrize("cache", ["mine:Mine", "mine:factory", "mine:factory:scale=2.5"])
+def test_a_cache_of_the_current_folder_is_found(folder, cache):
+    transcript = play(game(64), cache, Randomness(2, "x"), channel=FreshProcesses())
+    assert transcript.errors == 0
+
+
+def test_a_folder_called_as_one_of_ours_does_not_take_its_place(folder):
+    for name in ("attention", "reductions", "experiments", "json"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise RuntimeError('the wrong package')")
+    assert play(game(64), "mine:Mine", Randomness(2, "x"), channel=FreshProcesses()).errors == 0
+
+
+@pytest.mark.parametrize(("cache", "sentence"), [
+    ("mine:Breaks", r"mine:Breaks: KeyError: 'no such answer' \(mine.py, line \d+\)"),
+    ("mine:Halves", r"attend must return shape"),
+    ("mine:Dies", r"Alice's process ended with status 7"),
+    ("mine:Missing", r"Missing"),
+    ("nowhere.at_all:Cache", r"nowhere"),
+    ("mine:factory:scale=big", r"scale"),
+    ("mine:factory:size=1", r"size"),
+])  # fmt: skip
+def test_what_breaks_is_one_sentence(folder, cache, sentence):
+    with pytest.raises(CacheFailedError, match=sentence) as caught:
+        play(game(64), cache, Randomness(2, "x"), channel=FreshProcesses())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cheat", cheats.CHEATS, ids=lambda cheat: cheat.__name__)
+def test_no_cheat_gets_away(cheat):
+    name = f"kvfloor.experiments.game.cheats:{cheat.__name__}"
+    try:
+        transcript = play(game(), name, Randomness(3, cheat.__name__), channel=FreshProcesses())
+    except CacheFailedError:
+        return
+    guessed = transcript.accuracy < 0.6  # nine standard deviations of 2048 guesses
+    assert transcript.impossible() or guessed or transcript.wire_bits > transcript.symbols
+
+
+@pytest.mark.parametrize("cheat", [cheats.ModuleGlobal, cheats.ClassAttribute, cheats.Closure, cheats.LoadedModules,
+                                   cheats.FixedFile, cheats.EnvironmentVariable, cheats.Thread])  # fmt: skip
+def test_in_one_process_the_same_cheats_work_and_are_impossible(cheat):
+    transcript = play(
+        game(), f"kvfloor.experiments.game.cheats:{cheat.__name__}", Randomness(3, cheat.__name__)
+    )
+    assert transcript.errors == 0
+    assert transcript.impossible()
+
+
+def test_a_party_is_given_the_coins_but_not_the_secret(folder):
+    (folder / "spy.py").write_text(
+        "import os, json\nfrom mine import Mine\nclass Spy(Mine):\n"
+        "    def __init__(self, dim, value_dim, coins):\n"
+        "        super().__init__(dim, value_dim, coins)\n"
+        "        folder = os.environ['TMPDIR']\n"
+        "        request = json.load(open(os.path.join(folder, 'request.json')))\n"
+        "        seen = [sorted(os.listdir(folder)), sorted(request), coins.keys is not None]\n"
+        "        open(f'seen-{len(os.listdir(folder))}-{os.getpid()}', 'w').write(json.dumps(seen))\n"
+    )
+    play(game(64), "spy:Spy", Randomness(2, "x"), channel=FreshProcesses())
+    seen = [json.loads(path.read_text()) for path in folder.glob("seen-*")]
+    alice = ["coins.npy", "keys.npy", "payload", "request.json", "values.npy"]
+    bob = sorted([*alice, "queries.npy"])
+    assert sorted(names for names, _, _ in seen) == sorted([alice, bob])
+    assert all(request == ["cache", "seed", "stream"] and keys for _, request, keys in seen)
+
+
+def test_a_reader_is_given_the_answers_but_neither_the_message_nor_the_secret(folder):
+    (folder / "spy.py").write_text(
+        "import os, json\nfrom mine import Mine\nclass Spy(Mine):\n"
+        "    def __init__(self, dim, value_dim, coins):\n"
+        "        super().__init__(dim, value_dim, coins)\n"
+        "        folder = os.environ['TMPDIR']\n"
+        "        seen = [sorted(os.listdir(folder)), os.path.getsize(os.path.join(folder, 'payload'))]\n"
+        "        open(f'seen-{os.getpid()}', 'w').write(json.dumps(seen))\n"
+    )
+    play(game(64), "spy:Spy", Randomness(2, "x"), channel=FreshProcesses(), readers=("probe",))
+    seen = [json.loads(path.read_text()) for path in folder.glob("seen-*")]
+    ((names, payload_bytes),) = [each for each in seen if "outputs.npy" in each[0]]
+    bob = ["coins.npy", "keys.npy", "payload", "queries.npy", "request.json", "values.npy"]
+    assert names == sorted([*bob, "levels.npy", "outputs.npy"])
+    assert payload_bytes == 0
+
+
+def test_nothing_is_left_on_disk(folder, monkeypatch):
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    FreshProcesses().send("dense", Coins(0), game(64).encode(np.zeros(512, np.uint8)))
+    assert os.listdir(scratch) == []
+
+
+def test_bob_may_come_without_a_token():
+    """A window of just the tokens that hold bits: a token of Bob's would push one out."""
+    keys, earlier = np.split(gaussian_keys(50, 32, np.random.default_rng(0)), [20])
+    encoding = WindowEncoding.binary(keys, 4, Tokens(earlier, np.ones((30, 4))))
+    cache = "unmasked-window:window_tokens=20,dtype=float64"
+    found = [
+        play(encoding, cache, Randomness(2, "x"), channel=channel)
+        for channel in (InProcess(), FreshProcesses())
+    ]
+    assert found[0] == found[1]
+    assert found[0].errors == 0
