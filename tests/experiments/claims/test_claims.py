@@ -62,7 +62,8 @@ def test_fewer_workers_and_a_fresh_store_give_the_same_bytes(reproduced, tmp_pat
 
 @pytest.mark.parametrize("claim", all_claims().values(), ids=lambda claim: claim.id)
 def test_a_claim_is_whole(claim):
-    assert claim.module == f"kvfloor.experiments.claims.{claim.id.replace('-', '_')}"
+    assert claim.module.startswith("kvfloor.experiments.claims.")
+    assert claim.module.rpartition(".")[2] == claim.id.replace("-", "_")
     assert claim.checks
     assert {control.breaks for control in claim.controls} <= set(claim.checks)
     for scale in ("quick", "full"):

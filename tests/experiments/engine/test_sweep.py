@@ -1,12 +1,10 @@
 """Grids of work: the same rows whatever the workers, the order or an interruption."""
 
-import textwrap
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 
-from kvfloor.experiments.engine import code
 from kvfloor.experiments.engine.store import Store
 from kvfloor.experiments.engine.sweep import Task, finished, process_pool, run
 
@@ -133,44 +131,3 @@ def test_rows_of_other_code_are_not_reused(store, monkeypatch):
     executor = Serial()
     rows(store, executor)
     assert executor.calls == 6
-
-
-def meaning(tmp_path, text):
-    """Return the digestible meaning of a claim's module with this text."""
-    path = tmp_path / "module.py"
-    path.write_text(textwrap.dedent(text))
-    return code._meaning(path, without=code.AFTER_THE_FACT)
-
-
-MEASURE = "def measure(parameters, randomness):\n    return 1\n"
-
-
-@pytest.mark.parametrize("text", [
-    '"""Another docstring."""\n' + MEASURE,
-    MEASURE.replace("return 1", "return 1  # why"),
-    MEASURE.replace("\n", '\n    """What."""\n', 1),
-    MEASURE + "def draw(records):\n    return 3\n",
-])  # fmt: skip
-def test_words_and_drawing_do_not_change_a_measurement(tmp_path, text):
-    assert meaning(tmp_path, text) == meaning(tmp_path, MEASURE)
-
-
-@pytest.mark.parametrize("text", [MEASURE.replace("1", "2"), MEASURE + "N = 3\n", "import os\n" + MEASURE])
-def test_other_code_is_another_measurement(tmp_path, text):
-    assert meaning(tmp_path, text) != meaning(tmp_path, MEASURE)
-
-
-def test_every_bystander_is_a_module_and_measures_nothing():
-    folder = code._source("experiments").parent
-    assert {f"{name}.py" for name in code.BYSTANDERS} <= {path.name for path in folder.glob("*.py")}
-    claims = "".join(path.read_text() for path in (folder / "claims").glob("*.py"))
-    used = {name for name in code.BYSTANDERS if f"experiments.{name} import" in claims}
-    # Rows, checks, figures, and the script's entry.
-    assert used == {"barrier", "claim", "cli", "plotting", "scaling", "store"}
-
-
-def test_every_claim_has_a_digest_of_its_own():
-    claims = [MODULE, "kvfloor.experiments.claims.certificates.threshold"]
-    assert len({code.code_digest(claim) for claim in claims}) == 2
-    with pytest.raises(ValueError, match="there is no module"):
-        code.code_digest("kvfloor.experiments.no_such_claim")

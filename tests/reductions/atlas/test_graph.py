@@ -26,7 +26,7 @@ from kvfloor.reductions.problems.index import Index
 
 SHAPE = Shape(48, 64, 8, eta=0.2, caches=3, window=16, last_map=40)
 ARROW = {reduction.name: reduction for reduction in REDUCTIONS}
-THEORY = (Path(__file__).parents[2] / "docs" / "theory.md").read_text()
+THEORY = (Path(__file__).parents[3] / "docs" / "theory.md").read_text()
 
 
 def floor(model, first, shape=SHAPE):

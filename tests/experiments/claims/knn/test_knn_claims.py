@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from kvfloor.experiments.claims import knn_forward, knn_training, lazy_gumbel, time_barrier_circumvented
+from kvfloor.experiments.claims.knn import knn_forward, knn_training, lazy_gumbel
 from kvfloor.experiments.claims.knn.lazy_gumbel import _chi_square
+from kvfloor.experiments.claims.time import time_barrier_circumvented
 from kvfloor.experiments.game.randomness import Randomness
 
 
