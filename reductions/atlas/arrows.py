@@ -8,15 +8,19 @@ from math import log
 import numpy as np
 
 from kvfloor.reductions.atlas.reduction import Instance, Reduction, Shape
-from kvfloor.reductions.encodings.keyside import KeysEncoding, keys_guarantee, required_bit_norm
-from kvfloor.reductions.encodings.protocol import Encoding, Floats, Guarantee, Tokens
+from kvfloor.reductions.encodings.accuracy import Accuracy, Guarantee
+from kvfloor.reductions.encodings.keys import KeysEncoding, Layout, chosen_bit_norm, keys_guarantee
+from kvfloor.reductions.encodings.levels import Levels
+from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
-from kvfloor.reductions.encodings.tensor import TensorEncoding, required_tensor_norm
-from kvfloor.reductions.encodings.values import MARGIN_NATS, ValuesEncoding, level_count, values_guarantee
-from kvfloor.reductions.encodings.windowed import WindowEncoding, required_window_norm
+from kvfloor.reductions.encodings.tensor import TensorEncoding, tensor_guarantee
+from kvfloor.reductions.encodings.values import ValuesEncoding, level_count, values_guarantee
+from kvfloor.reductions.encodings.windowed import WindowEncoding, window_guarantee
+from kvfloor.reductions.keys.incoherence import incoherence_bound
 from kvfloor.reductions.keys.kissing import KISSING
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import orthoplex
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence_bound
+from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 
 INDEX = "INDEX"
@@ -39,6 +43,11 @@ FINEST_ETA = 1e-6
 _KISSING_IN = {kissing.dim: kissing for kissing in KISSING.values()}
 
 
+def _keys(tokens: int, dim: int, rng: np.random.Generator) -> Keys:
+    """Draw Gaussian keys, whose incoherence is bounded but for a chance of 1e-9."""
+    return Keys.drawn("gaussian", tokens, dim, rng, failure_probability=FAILURE_PROBABILITY)
+
+
 def _coherence(tokens: int, dim: int) -> float:
     """Return the incoherence that Gaussian keys exceed with probability 1e-9."""
     return incoherence_bound("gaussian", tokens, dim, FAILURE_PROBABILITY) if dim > 1 else 1.0
@@ -58,11 +67,8 @@ def _values_up(instance: Instance, shape: Shape) -> Instance | None:
 
 def _values_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
     """Return Theorem B's instance."""
-    keys = gaussian_keys(shape.tokens, shape.dim, rng)
-    bound = _coherence(shape.tokens, shape.dim)
-    return ValuesEncoding.binary(
-        keys, shape.value_dim, eta=shape.eta, incoherence=bound, failure_probability=FAILURE_PROBABILITY
-    )
+    keys = _keys(shape.tokens, shape.dim, rng)
+    return ValuesEncoding.build(keys, shape.value_dim, accuracy=Accuracy(shape.eta))
 
 
 def _levels(shape: Shape) -> tuple[int, float, float]:
@@ -88,53 +94,30 @@ def _precision_up(instance: Instance, shape: Shape) -> Instance:
 
 def _precision_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
     """Return the instance with all levels."""
-    levels, norm, bound = _levels(shape)
-    return ValuesEncoding.geometric(
-        gaussian_keys(shape.tokens, shape.dim, rng),
-        shape.value_dim,
-        alphabet=levels,
-        lowest=LOWEST,
-        eta=max(shape.eta, FINEST_ETA),
-        incoherence=bound,
-        failure_probability=FAILURE_PROBABILITY,
-        query_norm=norm,
-    )
-
-
-def _key_bits(shape: Shape) -> int:
-    """Return d2: half of a key addresses its token and one number is Bob's, the rest is bits."""
-    return shape.dim - 1 - shape.dim // 2
-
-
-def _keys_lowest(eta: float, both: bool) -> float:
-    """Return the value beta of a bit 0, which leaves room for bits in the values or not."""
-    return (1 - eta) / (2 * (1 + eta)) if both else 1.0
+    count, norm, _ = _levels(shape)
+    keys, accuracy = _keys(shape.tokens, shape.dim, rng), Accuracy(max(shape.eta, FINEST_ETA))
+    return ValuesEncoding.build(keys, shape.value_dim, Levels.geometric(count, LOWEST), accuracy, norm)
 
 
 def _keys_down(shape: Shape, both: bool) -> Index | None:
-    """Fit d2 bits into each key, and d_v into each value if both."""
-    bits = _key_bits(shape)
-    return Index(shape.tokens * (bits + shape.value_dim * both)) if bits > 0 else None
+    """Fit d2 bits into each key, and d_v into each value if both; half of a key is its address."""
+    if shape.dim < 3:
+        return None
+    return Index(shape.tokens * Layout.of_half(shape.dim, shape.value_dim, both).bits_per_token)
 
 
 def _keys_up(instance: Instance, shape: Shape, both: bool) -> Instance | None:
-    """Ask for the address norm of the keys that `KeysEncoding.draw` draws."""
-    lowest = _keys_lowest(shape.eta, both)
-    bound = _coherence(shape.tokens, shape.dim // 2)
-    bit_norm = required_bit_norm(shape.eta, lowest) + log(2)
+    """Ask for the norm of the addresses."""
+    lowest = Layout.of_half(shape.dim, shape.value_dim, both).lowest(shape.eta)
+    bound, bit_norm = _coherence(shape.tokens, shape.dim // 2), chosen_bit_norm(shape.eta, lowest)
     return _asking(instance, keys_guarantee(shape.tokens, bound, shape.eta, bit_norm, lowest))
 
 
 def _keys_encoding(shape: Shape, rng: np.random.Generator, both: bool) -> Encoding:
     """Return the instance in the keys, or in both."""
-    return KeysEncoding.draw(
-        shape.tokens,
-        shape.dim,
-        shape.value_dim,
-        rng,
-        both=both,
-        eta=shape.eta,
-        failure_probability=FAILURE_PROBABILITY,
+    addresses = _keys(shape.tokens, shape.dim // 2, rng)
+    return KeysEncoding.build(
+        addresses, Layout.of_half(shape.dim, shape.value_dim, both), Accuracy(shape.eta)
     )
 
 
@@ -154,11 +137,9 @@ def _packed_up(instance: Instance, shape: Shape, size: int, incoherence: float) 
     return _asking(instance, values_guarantee(shape.tokens // rounds, incoherence, shape.eta))
 
 
-def _packed_encoding(shape: Shape, keys: Floats, incoherence: float) -> Encoding:
+def _packed_encoding(shape: Shape, keys: Keys) -> Encoding:
     """Return the instance on a packing, repeated to the length of the stream."""
-    return StretchedEncoding.binary(
-        keys, shape.value_dim, shape.tokens, eta=shape.eta, incoherence=incoherence
-    )
+    return StretchedEncoding.build(keys, shape.value_dim, shape.tokens, Accuracy(shape.eta))
 
 
 def _window_down(shape: Shape) -> Index | None:
@@ -169,11 +150,8 @@ def _window_down(shape: Shape) -> Index | None:
 def _window_up(instance: Instance, shape: Shape) -> Instance | None:
     """Ask for the norm at which neither the window's keys nor the tokens before it drown the one asked for."""
     assert shape.window is not None
-    bound = _coherence(shape.window, shape.dim)
-    if bound == 1:
-        return None
-    required = required_window_norm(shape.window, shape.tokens - shape.window, bound, shape.eta)
-    return replace(instance, query_norm=required + MARGIN_NATS / (1 - bound), incoherence=bound)
+    bound, before = _coherence(shape.window, shape.dim), shape.tokens - shape.window
+    return _asking(instance, window_guarantee(shape.window, before, bound, shape.eta))
 
 
 def _window_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
@@ -181,29 +159,20 @@ def _window_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
     assert shape.window is not None
     before = shape.tokens - shape.window
     earlier = Tokens(gaussian_keys(before, shape.dim, rng), rng.random((before, shape.value_dim)))
-    keys = gaussian_keys(shape.window, shape.dim, rng)
-    bound = _coherence(shape.window, shape.dim)
-    return WindowEncoding.binary(keys, shape.value_dim, earlier, eta=shape.eta, incoherence=bound)
+    keys = _keys(shape.window, shape.dim, rng)
+    return WindowEncoding.build(keys, shape.value_dim, earlier, Accuracy(shape.eta))
 
 
 def _four_caches_up(instance: Instance, shape: Shape) -> Instance | None:
     """Ask for the norm at which the worst products of both sides are apart; addresses have half of the coordinates."""
     bound = _coherence(shape.tokens + 1, shape.dim // 2)
-    if bound == 1:
-        return None
-    required = required_tensor_norm(shape.tokens, bound, shape.eta)
-    return replace(instance, query_norm=required + MARGIN_NATS / (1 - bound), incoherence=bound)
+    return _asking(instance, tensor_guarantee(shape.tokens, bound, shape.eta))
 
 
 def _four_caches_encoding(shape: Shape, rng: np.random.Generator) -> Encoding:
     """Return the instance in the values of both sides."""
-    return TensorEncoding.binary(
-        gaussian_keys(shape.tokens + 1, shape.dim // 2, rng),
-        shape.value_dim,
-        eta=shape.eta,
-        incoherence=_coherence(shape.tokens + 1, shape.dim // 2),
-        failure_probability=FAILURE_PROBABILITY,
-    )
+    addresses = _keys(shape.tokens + 1, shape.dim // 2, rng)
+    return TensorEncoding.build(addresses, shape.value_dim, Accuracy(shape.eta))
 
 
 def _visual_down(shape: Shape) -> Shape | None:
@@ -295,7 +264,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "N = d_v min(n, 2d)",
         lambda shape: _packed_down(shape, 2 * shape.dim),
         lambda instance, shape: _packed_up(instance, shape, 2 * shape.dim, 0.0),
-        lambda shape, rng: _packed_encoding(shape, orthoplex(shape.dim), 0.0),
+        lambda shape, rng: _packed_encoding(shape, orthoplex(shape.dim)),
     ),
     Reduction(
         "values, kissing keys",
@@ -307,7 +276,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "N = d_v min(n, P(d, ½))",
         lambda shape: _packed_down(shape, _kissing_size(shape.dim)),
         lambda instance, shape: _packed_up(instance, shape, _kissing_size(shape.dim), 0.5),
-        lambda shape, rng: _packed_encoding(shape, _KISSING_IN[shape.dim].keys(), 0.5),
+        lambda shape, rng: _packed_encoding(shape, _KISSING_IN[shape.dim].keys()),
     ),
     Reduction(
         "values in the window",

@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
-from kvfloor.reductions.encodings.protocol import Encoding, check_eta
+from kvfloor.reductions.checks import check_eta
+from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.problems.index import Index
 
 

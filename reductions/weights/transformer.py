@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.encodings.protocol import Floats
-from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys
+from kvfloor.reductions.checks import Floats
+from kvfloor.reductions.keys.incoherence import check_unit_rows
+from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index, Symbols
 
 __all__ = ["ONE", "ZERO", "Residual", "TransformerEncoding", "Weights"]

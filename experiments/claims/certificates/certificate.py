@@ -13,8 +13,9 @@ from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +86,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
 
 def _encoding(tokens: int, value_dim: int, rng: np.random.Generator) -> ValuesEncoding:
     """Return INDEX in the values over fresh keys."""
-    keys = gaussian_keys(tokens, DIM, rng, dtype=np.float32)
-    return ValuesEncoding.binary(keys, value_dim, incoherence=incoherence(keys), decoder="typical")
+    keys = Keys.drawn("gaussian", tokens, DIM, rng, np.float32)
+    return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
 def _play_honestly(cache: str, randomness: Randomness) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +73,9 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     rows = []
     for norm in parameters["query_norms"]:
         asked_norm = norm * parameters.get("sharpen", 1.0)
-        encoding = ValuesEncoding.binary(keys, VALUE_DIM, query_norm=asked_norm, decoder="typical")
+        encoding = ValuesEncoding.build(
+            Keys(keys), VALUE_DIM, accuracy=Accuracy(decoder="typical"), query_norm=asked_norm
+        )
         transcript = play(
             encoding, "dense:dtype=float32", randomness, sample=None if ones is None else biased
         )

@@ -12,8 +12,10 @@ from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,18 +66,10 @@ def disguised(scale: Scale) -> list[dict[str, Any]]:
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
     """Play an instance with all the levels that eta tells apart."""
     tokens, eta = parameters["tokens"], parameters["eta"]
-    keys = gaussian_keys(tokens, DIM, randomness.keys(), dtype=np.float64)
-    bound = incoherence(keys)
-    levels = level_count(eta, QUERY_NORM, tokens, bound, LOWEST)
-    encoding = ValuesEncoding.geometric(
-        keys,
-        VALUE_DIM,
-        alphabet=math.ceil(levels * parameters.get("crowding", 1.0)),
-        lowest=LOWEST,
-        eta=eta,
-        incoherence=bound,
-        query_norm=QUERY_NORM,
-    )
+    keys = Keys.drawn("gaussian", tokens, DIM, randomness.keys()).measured()
+    levels = level_count(eta, QUERY_NORM, tokens, keys.incoherence(), LOWEST)
+    crowded = Levels.geometric(math.ceil(levels * parameters.get("crowding", 1.0)), LOWEST)
+    encoding = ValuesEncoding.build(keys, VALUE_DIM, crowded, Accuracy(eta), QUERY_NORM)
     cache = parameters.get("really", parameters["cache"])
     transcript = play(encoding, cache, randomness, eta=eta if parameters["noise"] else 0.0)
     return {

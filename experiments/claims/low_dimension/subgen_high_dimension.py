@@ -12,7 +12,8 @@ from kvfloor.experiments.game.parties import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.keys.projections import dim_needed, gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import dim_needed, incoherence
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

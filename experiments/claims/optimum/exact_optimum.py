@@ -16,8 +16,10 @@ from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cell
 from kvfloor.reductions.bounds.certificates import frontier_accuracy
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
 from kvfloor.reductions.bounds.optimum import ROUNDING, distinguishability_graph, messages_needed
+from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,15 +101,14 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     book = codebook(keys.tobytes(), keys.dtype.str, keys.shape[1], 1, norm, told, None)
     used = book.messages - parameters.get("messages_less", 0)
     cache = f"kvfloor.experiments.claims.optimum.codebook:optimal:query_norm={norm!r},eta={told!r},messages={used}"
-    encoding = ValuesEncoding.binary(keys, 1, query_norm=norm, decoder="typical")
+    encoding = ValuesEncoding.build(Keys(keys), 1, accuracy=TYPICAL, query_norm=norm)
     exact_graph = distinguishability_graph(family_outputs(encoding), eta)
-    bound = incoherence(keys)
     return {
         "streams": len(book.bracket.colours),
         "presented_messages": book.bracket.lower_messages,
         "lower_messages": messages_needed(exact_graph, book.bracket.weights),
         "upper_messages": book.bracket.upper_messages,
-        "guaranteed_norm": required_query_norm(len(keys), max(bound, 0.0), eta),
+        "guaranteed_norm": required_query_norm(len(keys), Keys(keys).incoherence(), eta),
         **_run(encoding, cache, eta),
     }
 

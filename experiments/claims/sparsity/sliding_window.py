@@ -15,10 +15,12 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.windowed import WindowEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,14 +171,14 @@ def _window(parameters: dict[str, Any], randomness: Randomness) -> WindowEncodin
     repeat = parameters.get("repeat", 1)
     keys = gaussian_keys(window // repeat, DIM, rng)
     earlier = Tokens(gaussian_keys(before, DIM, rng), np.full((before, VALUE_DIM), parameters["earlier"]))
-    return WindowEncoding.binary(np.repeat(keys, repeat, axis=0), VALUE_DIM, earlier, eta=parameters["eta"],
-                                 incoherence=max(0.0, incoherence(keys)))  # fmt: skip
+    known = Keys(np.repeat(keys, repeat, axis=0), Keys(keys).incoherence())
+    return WindowEncoding.build(known, VALUE_DIM, earlier, Accuracy(parameters["eta"]))
 
 
 def _all(parameters: dict[str, Any], randomness: Randomness) -> Encoding:
     """Return INDEX over all tokens: what a window with scores kept must answer."""
-    keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys())
-    return ValuesEncoding.binary(keys, VALUE_DIM, eta=parameters["eta"], incoherence=incoherence(keys))
+    keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys())
+    return ValuesEncoding.build(keys, VALUE_DIM, accuracy=Accuracy(parameters["eta"]))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -12,8 +12,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +67,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     }
     if "cache" not in parameters:
         return measured
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, eta=ETA, incoherence=eps, query_norm=norm)
+    encoding = ValuesEncoding.build(Keys(keys, eps), VALUE_DIM, accuracy=Accuracy(ETA), query_norm=norm)
     transcript = play(encoding, parameters["cache"], randomness, eta=ETA)
     return measured | {
         "errors": transcript.errors,

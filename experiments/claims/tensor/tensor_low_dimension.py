@@ -14,6 +14,7 @@ from kvfloor.experiments.game.parties import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Stream, TensorTokens, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding
 from kvfloor.reductions.keys.kissing import KISSING
@@ -91,13 +92,9 @@ def _floor(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]
     """Play INDEX on kissing addresses, written round after round."""
     kissing, eta, rounds = KISSING[parameters["packing"]], parameters["eta"], parameters["rounds"]
     noise = parameters.get("noise", False)
-    encoding = TensorEncoding.binary(
-        kissing.keys(),
-        VALUE_DIM,
-        eta=eta,
-        incoherence=0.5,
-        sentinel=parameters.get("sentinel", True),
-        rounds=rounds,
+    sentinel = parameters.get("sentinel", True)
+    encoding = TensorEncoding.build(
+        kissing.keys(), VALUE_DIM, Accuracy(eta), sentinel=sentinel, rounds=rounds
     )
     if noise:
         encoding = _Buried(*(getattr(encoding, name) for name in encoding.__slots__))

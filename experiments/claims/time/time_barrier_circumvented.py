@@ -18,7 +18,7 @@ from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Symbols
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     """Play INDEX: Alice writes a cache, Bob restores its tokens from the bytes and answers every position."""
     tokens, fault = parameters["tokens"], parameters.get("fault")
     # float64, so that a query, C times a key, ranks directions exactly as the key did.
-    keys = gaussian_keys(tokens, DIM, randomness.keys())
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, incoherence=incoherence(keys))
+    encoding = ValuesEncoding.build(Keys.drawn("gaussian", tokens, DIM, randomness.keys()), VALUE_DIM)
     x = encoding.problem.sample(randomness.secret())
     payload, stored = _send(encoding, x, randomness, leaking=fault == "leak")
     indices = np.arange(encoding.problem.length)

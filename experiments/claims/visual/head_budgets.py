@@ -17,7 +17,7 @@ from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,11 +97,12 @@ def heads(stream: str, tokens: int, rng: np.random.Generator) -> list[Encoding]:
     """
     contextual = CONTEXTUAL if stream == "mixed" else 0
     few = [
-        StretchedEncoding.binary(gaussian_keys(CONTENTS, DIM, rng), VALUE_DIM, tokens)
+        StretchedEncoding.build(Keys.drawn("gaussian", CONTENTS, DIM, rng), VALUE_DIM, tokens)
         for _ in range(contextual)
     ]
     many = [
-        ValuesEncoding.binary(gaussian_keys(tokens, DIM, rng), VALUE_DIM) for _ in range(HEADS - contextual)
+        ValuesEncoding.build(Keys.drawn("gaussian", tokens, DIM, rng), VALUE_DIM)
+        for _ in range(HEADS - contextual)
     ]
     return [*few, *many]
 

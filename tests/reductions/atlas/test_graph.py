@@ -21,7 +21,9 @@ from kvfloor.reductions.atlas.arrows import (
 )
 from kvfloor.reductions.atlas.graph import atlas, floor_bits, floors_of, paths, push
 from kvfloor.reductions.atlas.reduction import Instance, Reduction, Shape
-from kvfloor.reductions.keys.projections import equiangular_keys, gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.packings import equiangular_keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 
 SHAPE = Shape(48, 64, 8, eta=0.2, caches=3, window=16, last_map=40)
@@ -96,7 +98,7 @@ def crowded(shape, model, name, keys):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])
 def test_tensor_attention_decodes_at_its_norm(eta):
     shape = replace(SHAPE, eta=eta)
-    keys = equiangular_keys(49, 0.4)
+    keys = equiangular_keys(49, 0.4).rows
     norm = crowded(shape, TENSOR_FOUR, "values of both sides", keys)
     # The worst channels: a lone 0 among ones on both sides, a lone 1 whose only help is the sentinel.
     one, other = (
@@ -119,7 +121,7 @@ def test_tensor_attention_decodes_at_its_norm(eta):
 @pytest.mark.parametrize("last_map", [1, 40, 4000])
 def test_the_last_map_is_drowned(last_map):
     shape = replace(SHAPE, eta=0.5, last_map=last_map)
-    keys = equiangular_keys(48, 0.4)
+    keys = equiangular_keys(48, 0.4).rows
     norm = crowded(shape, VISUAL, "values", keys)
     bits = np.random.default_rng(4).integers(0, 2, (48, 200))
     scores = np.hstack([norm * keys @ keys.T, np.zeros((48, last_map))])

@@ -11,18 +11,14 @@ from scipy.integrate import quad
 from scipy.special import gammaln
 from scipy.stats import binom, hypergeom
 
-from kvfloor.reductions.keys.projections import (
-    PROJECTIONS,
+from kvfloor.reductions.keys.incoherence import (
     check_unit_rows,
     dim_needed,
-    equiangular_keys,
-    hadamard_keys,
     incoherence,
     incoherence_bound,
-    rademacher_keys,
-    sparse_keys,
     unit_tolerance,
 )
+from kvfloor.reductions.keys.projections import PROJECTIONS, hadamard_keys, rademacher_keys, sparse_keys
 
 kinds = st.sampled_from(sorted(PROJECTIONS))
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -193,15 +189,6 @@ def test_the_sparse_bound_is_its_chernoff_bound(tokens, dim, probability):
     term = (2 / 3 + np.exp(-rate * eps) * (2 / 3 + np.cosh(rate) / 3) / 3).min() ** dim
     total = tokens * (tokens - 1) * term / (1 - (2 / 3) ** dim) ** 2
     assert total == pytest.approx(probability, rel=1e-3)
-
-
-def test_equiangular_keys_are_what_they_say():
-    for tokens, eps, dtype in ((1, 0.5, np.float64), (9, 0.0, np.float64), (30, 0.7, np.float32)):
-        keys = equiangular_keys(tokens, eps, dtype)
-        assert keys.shape == (tokens, tokens + 1)
-        assert keys.dtype == dtype
-        gram = np.full((tokens, tokens), eps) + (1 - eps) * np.eye(tokens)
-        assert np.allclose(check_unit_rows(keys) @ keys.T, gram, atol=4 * np.finfo(dtype).eps)
 
 
 def test_the_gaussian_bound_survives_tiny_probabilities():

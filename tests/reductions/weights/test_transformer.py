@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvfloor.reductions.keys.projections import incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.weights.transformer import ONE, SLACK, ZERO, TransformerEncoding
 
 
