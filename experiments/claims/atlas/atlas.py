@@ -100,7 +100,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     assert arrow.encoding is not None
     encoding: Any = arrow.encoding(shape, randomness.keys())
     if "norm_share" in parameters:
-        encoding = replace(encoding, query_norm=parameters["norm_share"] * encoding.query_norm)
+        norm = parameters["norm_share"] * encoding.query_norm
+        encoding = replace(encoding, reading=replace(encoding.reading, query_norm=norm))
     cache = parameters.get("really", parameters["cache"])
     transcript = play(encoding, cache, randomness, eta=shape.eta)
     return {
