@@ -5,6 +5,7 @@ From kvfloor Require Import hamming certificate sampled attention barrier.
 Print Assumptions card_ball.
 Print Assumptions count_violators.
 Print Assumptions count_violators_tight.
+Print Assumptions count_best_violators.
 Print Assumptions theorem_A.
 Print Assumptions over_coins.
 Print Assumptions theorem_A_readers.
