@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kvfloor.reductions.encodings.protocol import Floats
 from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 __all__ = ["ONE", "ZERO", "Residual", "TransformerEncoding", "Weights"]
 
