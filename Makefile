@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-full test lint bench transformers proofs clean
+.PHONY: reproduce reproduce-full test test-all lint bench transformers proofs clean
 
 reproduce: .venv/ready
 	$(BIN)/kvfloor reproduce --scale quick
@@ -12,6 +12,10 @@ reproduce-full: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+# The tests that try things at random moments, and those with random input, at length.
+test-all: .venv/ready
+	KVFLOOR_KILLS=100 $(BIN)/python -m pytest
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Command(click.Group):
         """Run a subcommand."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)
         except ValueError as error:
             raise Sentence(str(error)) from error
         except OSError as error:
@@ -87,10 +90,12 @@ def reproduce(
     \b
     kvfloor reproduce threshold --scale full
     """
+    from kvfloor.experiments.engine.pool import WorkerPool
     from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.engine.sweep import process_pool, total_blocks
+    from kvfloor.experiments.engine.sweep import total_blocks
     from kvfloor.experiments.show.reproduction import chosen_claims, left_out
     from kvfloor.experiments.show.reproduction import reproduce as run
+    from kvfloor.experiments.show.stopping import stops_with
 
     chosen = chosen_claims(claims)
     for id, reason in left_out(chosen).items():
@@ -101,35 +106,32 @@ def reproduce(
     total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
     Path(figures).mkdir(parents=True, exist_ok=True)
     done = 0
-    with Store(results) as store:
-        executor = process_pool(workers or os.cpu_count() or 1)
-        try:
-            with screen.progress(chosen, scale) as advance:
+    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
 
-                def count(claim: "Claim", blocks: int) -> None:
-                    nonlocal done
-                    done += blocks
-                    advance(claim, blocks)
-
-                outcomes = list(
-                    run(
-                        chosen,
-                        scale=scale,
-                        seed=seed,
-                        store=store,
-                        figures=Path(figures),
-                        executor=executor,
-                        progress=count,
-                    )
-                )
-        except KeyboardInterrupt:
-            click.echo(
-                f"\nStopped: {done} of {total} blocks are kept in {results}; the same command continues there.",
-                err=True,
+        def stopped() -> str:
+            store.close()
+            return (
+                f"Stopped: {done} of {total} blocks are kept in {results}; the same command continues there."
             )
-            sys.exit(130)
-        finally:
-            executor.shutdown(cancel_futures=True)
+
+        with stops_with(stopped), screen.progress(chosen, scale) as advance:
+
+            def count(claim: "Claim", blocks: int) -> None:
+                nonlocal done
+                done += blocks
+                advance(claim, blocks)
+
+            outcomes = list(
+                run(
+                    chosen,
+                    scale=scale,
+                    seed=seed,
+                    store=store,
+                    figures=Path(figures),
+                    executor=executor,
+                    progress=count,
+                )
+            )
     if as_json:
         screen.print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
@@ -271,6 +273,7 @@ def audit(
     from kvfloor.experiments.game.real import Setting
 
     result: Audit | RealAudit
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the parties are ended, too
     with screen.spinner(f"auditing {cache}"):
         if is_real(cache):
             if (value_dim, levels, sides, readers) != (None, 2, "values", ()):
@@ -307,27 +310,26 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
     leaderboard.md, .csv, .svg and .png.
     """
     from kvfloor.experiments.audits import leaderboard as board
+    from kvfloor.experiments.engine.pool import WorkerPool
     from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.engine.sweep import process_pool
     from kvfloor.experiments.show.leaderboard_page import COLUMNS
+    from kvfloor.experiments.show.stopping import stops_with
 
     wanted = board.tasks()
-    with Store(results) as store:
-        executor = process_pool(workers or os.cpu_count() or 1)
-        try:
-            with screen.bars({"leaderboard": len(wanted)}) as advance:
-                rows = board.leaderboard(
-                    store=store,
-                    folder=Path(figures),
-                    executor=executor,
-                    seed=seed,
-                    progress=lambda plays: advance("leaderboard", plays),
-                )
-        except KeyboardInterrupt:
-            click.echo(f"\nStopped: finished plays are in {results}; the same command continues.", err=True)
-            sys.exit(130)
-        finally:
-            executor.shutdown(cancel_futures=True)
+    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
+
+        def stopped() -> str:
+            store.close()
+            return f"Stopped: finished plays are in {results}; the same command continues."
+
+        with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
+            rows = board.leaderboard(
+                store=store,
+                folder=Path(figures),
+                executor=executor,
+                seed=seed,
+                progress=lambda plays: advance("leaderboard", plays),
+            )
     if as_json:
         screen.print_json(rows)
         return

@@ -1,8 +1,6 @@
 """One page of HTML from a result store: verdicts, evidence and figures, without running anything."""
 
 import io
-import os
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +10,7 @@ import jinja2
 
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
+from kvfloor.experiments.engine.files import write_whole
 from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import finished, total_blocks
 from kvfloor.experiments.judging.claim import Claim, Scale, Verdict, judge_claim
@@ -87,15 +86,7 @@ def write_report(store: Store, path: str | Path, *, seed: int) -> list[Section]:
     page = environment.get_template("report.html.jinja").render(
         sections=shown, seed=seed, results=store.path.name, version=version("kvfloor")
     )
-    path = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    write_whole(path, page.encode())
     return shown
 
 
