@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
-from kvfloor.attention.caches.subgen.clustering import SubGen
+from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
@@ -149,7 +149,7 @@ def _spec(parameters: dict[str, Any]) -> CacheSpec:
 
 def _clusters(payload: bytes) -> int:
     """Return the number of clusters that a payload says it carries."""
-    _, _, _, clusters, _ = wire.read(payload).counts
+    _, _, _, clusters, _ = wire.read(payload)[0].counts
     return clusters
 
 

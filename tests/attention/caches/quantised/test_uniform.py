@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.quantised.quantized import Uniform
+from kvfloor.attention.caches.quantised.uniform import Uniform
 
 COINS = Coins(0)
 

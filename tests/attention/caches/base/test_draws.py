@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvfloor.attention.caches.draws import Draws
+from kvfloor.attention.caches.base.draws import Draws
 
 MASK = (1 << 64) - 1
 counters = st.integers(0, 1 << 62)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvfloor.attention.caches import Coins, WireError, resolve
-from kvfloor.attention.caches.eviction.unmasked import UnmaskedWindow
+from kvfloor.attention.caches.eviction.unmasked_window import UnmaskedWindow
 from kvfloor.attention.window import beside_zeros_tolerance, window_attention_reference
 
 COINS = Coins(0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kvfloor.attention import softmax_attention_reference
 from kvfloor.attention.caches import Coins, WireError, resolve, wire
-from kvfloor.attention.caches.public.covering import Golay, Hamming, PerfectCode, Repetition
-from kvfloor.attention.caches.public.packed import BitPack
+from kvfloor.attention.caches.public.bit_packing import BitPack
+from kvfloor.attention.caches.public.covering_codes import Golay, Hamming, PerfectCode, Repetition
 
 CODES = {Repetition: (3, 1, 1), Hamming: (7, 4, 1), Golay: (23, 12, 3)}
 PUBLIC = ["bitpack", "repetition", "hamming", "golay"]
@@ -231,7 +231,7 @@ def test_answers_are_attention_over_what_stands_for_the_stream(spec):
 def forged(counts, arrays, public, parameters=(None,)):
     """Return a well-formed payload of bitpack with these counts and arrays, whatever they mean."""
     writer = BitPack(1, 1, Coins(0, public))
-    return wire.write("bitpack", parameters, (1, 1, *counts), writer._layout(*counts), arrays)
+    return wire.write(wire.Header("bitpack", parameters, (1, 1, *counts)), writer._layout(*counts), arrays)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows, StreamCache
-from kvfloor.attention.caches.formats import round_to
+from kvfloor.attention.caches.base import Rows, StreamCache
 from kvfloor.attention.caches.wire import Codes, Field, Floats, WireError
+from kvfloor.attention.caches.wire.formats import round_to
 from kvfloor.attention.checks import Matrix, matrix
 
 __all__ = ["PublicKeyCache"]
@@ -19,22 +19,14 @@ class PublicKeyCache(StreamCache):
 
     The token at position l of the stream is public if its key equals ``coins.keys[l]``. Every other token,
     such as the one that Bob appends, is kept whole with its position, in the precision of the public keys.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Their keys, shape (n, dim), are those that cost nothing.
     """
 
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "other_tokens")
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins) -> None:
-        super().__init__(dim, value_dim, coins)
-        if coins.keys is None:
+    def _begin(self) -> None:
+        if self.coins.keys is None:
             raise ValueError(f"{self.name} needs public keys (coins.keys), but here the keys are not public")
-        self._public_keys = matrix("coins.keys", coins.keys, self.dim)
+        self._public_keys = matrix("coins.keys", self.coins.keys, self.dim)
         self._count = 0
         self._other_positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._dtype = self._public_keys.dtype.name

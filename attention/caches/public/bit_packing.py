@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows
-from kvfloor.attention.caches.public.public import PublicKeyCache
+from kvfloor.attention.caches.base import Rows, whole
+from kvfloor.attention.caches.public.public_keys import PublicKeyCache
 from kvfloor.attention.caches.wire import Codes, Field, Floats, WireError
-from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["BitPack"]
 
@@ -22,24 +22,16 @@ class BitPack(PublicKeyCache):
     where it has a single value. With `kept_tokens` only the first so many public tokens keep their values,
     and the others are answered with the middle of the alphabet's range: time sharing, the baseline that
     codes must beat (theory 1).
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Their keys are those that cost nothing.
-    kept_tokens : int, optional
-        How many public tokens keep their values, at least 1; all if None.
     """
 
     name: ClassVar[str] = "bitpack"
     source: ClassVar[str] = "ours"
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "other_tokens", "alphabet")
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int | None = None) -> None:
-        super().__init__(dim, value_dim, coins)
-        self.kept_tokens = None if kept_tokens is None else integer("kept_tokens", kept_tokens, 1, 1 << 48)
+    kept_tokens: int | None = whole("public tokens that keep their values; all if None", 1, default=None)
+
+    def _begin(self) -> None:
+        super()._begin()
         self._alphabet: NDArray[np.float64] = np.empty(0)
         self._codes = Rows(self.value_dim, np.uint16)
         self._dropped = 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvfloor.attention.caches import formats
+from kvfloor.attention.caches.wire import formats
 
 NARROW = ("float16", "bfloat16")
 

@@ -5,8 +5,8 @@ import pytest
 
 from kvfloor.attention import tensor_attention, tensor_attention_reference
 from kvfloor.attention.caches import Coins, WireError, resolve
-from kvfloor.attention.caches.subgen.clustering import SubGen
-from kvfloor.attention.caches.subgen.tensor_clustering import SubGen4
+from kvfloor.attention.caches.subgen.subgen import SubGen
+from kvfloor.attention.caches.subgen.subgen4 import SubGen4
 from kvfloor.attention.tensor import kronecker_rows, tensor_sums
 
 
@@ -89,7 +89,7 @@ def test_a_payload_with_other_parameters_inside_is_rejected():
     one = filled("subgen4:delta=1.5,cluster_slots=3,value_slots=5", arrays)
     other = filled("subgen4:delta=1.5,cluster_slots=3,value_slots=6", arrays)
     one._parts[1] = other._parts[1]
-    with pytest.raises(WireError, match="other parameters than its header says"):
+    with pytest.raises(WireError, match="other dimensions or parameters than it should"):
         SubGen4.from_bytes(one.to_bytes(), Coins(1))
 
 

@@ -10,35 +10,26 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows
+from kvfloor.attention.caches.base import Rows, real, whole
 from kvfloor.attention.caches.dense import StoredCache
-from kvfloor.attention.caches.eviction.eviction import Evicting
+from kvfloor.attention.caches.eviction.frame import Evicting, demand_more
 from kvfloor.attention.caches.wire import Field, Floats
-from kvfloor.attention.checks import Matrix, integer, positive
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["HeavyHitters", "SnapKV"]
 
-_LARGEST_FACTOR = 1e6
+
+class _Voting(StoredCache):
+    """The frame of evictions by attention: a token's key, scaled, is its query."""
+
+    query_factor: float = real("a token's key times this stands in for its query", 1e6, default=8.0)
 
 
-class HeavyHitters(Evicting):
+class HeavyHitters(_Voting, Evicting):
     """Heavy hitters: the most recent tokens, and the earlier ones with the most attention so far (H2O).
 
     Every new token attends to those kept and to itself; the weights are added up, in float32. Over budget,
     the token with the least sum goes, the oldest of equals, but none of the last ceil(kept_tokens / 2).
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Not used.
-    kept_tokens : int
-        The budget, at least 1.
-    query_factor : float
-        A token's key times this stands in for its query, which is not part of the stream (our reading).
-    dtype : str
-        The number format of the tokens.
 
     References
     ----------
@@ -49,18 +40,8 @@ class HeavyHitters(Evicting):
     name: ClassVar[str] = "h2o"
     source: ClassVar[str] = "arXiv:2306.14048 (H2O), our reading"
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        kept_tokens: int,
-        query_factor: float = 8.0,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
-        self.query_factor = positive("query_factor", query_factor, _LARGEST_FACTOR)
+    def _begin(self) -> None:
+        super()._begin()
         self._recent = self.kept_tokens - self.kept_tokens // 2
         self._wide_keys = Rows(self.dim, np.float64)  # no score of finite keys overflows in float64
         self._attention = Rows(1, np.float32)
@@ -98,29 +79,12 @@ class HeavyHitters(Evicting):
         self._attention.replace(arrays[2])
 
 
-class SnapKV(StoredCache):
+class SnapKV(_Voting):
     """The last window's tokens, and the earlier ones that its attention, pooled, votes for (SnapKV).
 
     Compression happens once, when the prefill ends. Here that is when the cache crosses the wire: until
     then all tokens are held, and answers and payload are those of the compressed cache; tokens that are
     appended after it was restored are generated ones, and all stay.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Not used.
-    kept_tokens : int
-        Tokens of the prefill that stay, more than `window_tokens`.
-    window_tokens : int
-        Size of the last window, whose tokens vote and always stay, at least 1.
-    pool_tokens : int
-        How many neighbouring votes are averaged, at least 1.
-    query_factor : float
-        A token's key times this stands in for its query, which is not part of the stream (our reading).
-    dtype : str
-        The number format of the tokens.
 
     References
     ----------
@@ -129,28 +93,13 @@ class SnapKV(StoredCache):
 
     name: ClassVar[str] = "snapkv"
     source: ClassVar[str] = "arXiv:2404.14469 (SnapKV), our reading"
+    kept_tokens: int = whole("tokens of the prefill that stay, more than `window_tokens`", 1)
+    window_tokens: int = whole("last tokens, which vote and always stay", 1, 1 << 20, default=32)
+    pool_tokens: int = whole("neighbouring votes that are averaged", 1, 1 << 20, default=5)
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        kept_tokens: int,
-        window_tokens: int = 32,
-        pool_tokens: int = 5,
-        query_factor: float = 8.0,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins, dtype=dtype)
-        self.kept_tokens = integer("kept_tokens", kept_tokens, 1, 1 << 48)
-        self.window_tokens = integer("window_tokens", window_tokens, 1, 1 << 20)
-        self.pool_tokens = integer("pool_tokens", pool_tokens, 1, 1 << 20)
-        self.query_factor = positive("query_factor", query_factor, _LARGEST_FACTOR)
-        if self.kept_tokens <= self.window_tokens:
-            raise ValueError(
-                f"kept_tokens is {kept_tokens}, expected more than the {window_tokens} window_tokens"
-            )
+    def _begin(self) -> None:
+        super()._begin()
+        demand_more(self, "window_tokens")
         self._prefill = True
 
     def _tokens(self) -> tuple[Matrix, Matrix]:

@@ -5,8 +5,8 @@ import pytest
 from scipy import integrate
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.projection import project, rotation
-from kvfloor.attention.caches.quantised.rotated import lloyd_max
+from kvfloor.attention.caches.base.projection import project, rotation
+from kvfloor.attention.caches.quantised.turboquant import lloyd_max
 
 STATED = {1: 0.36, 2: 0.117, 3: 0.03, 4: 0.009}  # arXiv:2504.19874, its distortions for unit vectors
 GAUSSIAN = {1: 0.36338, 2: 0.11748, 3: 0.03454, 4: 0.009497}  # J. Max, 1960, Table I

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kvfloor.attention.caches import Coins, WireError, resolve, wire
-from kvfloor.attention.caches.subgen.clustering import SubGen
 from kvfloor.attention.caches.subgen.reservoirs import KeySlots, ValueSlots
+from kvfloor.attention.caches.subgen.subgen import SubGen
 
 FALSE_ALARM = 1e-7  # of one comparison; no test makes more than ten
 
@@ -387,7 +387,9 @@ def test_forged_states_are_rejected():
 
     def forge(**changes):
         forged = [changes.get(name, array) for name, array in zip(names, arrays, strict=True)]
-        payload = wire.write("subgen", cache.parameters(), (3, 2, *counts), cache._layout(*counts), forged)
+        payload = wire.write(
+            wire.Header("subgen", cache.parameters(), (3, 2, *counts)), cache._layout(*counts), forged
+        )
         return SubGen.from_bytes(payload, Coins(0))
 
     assert forge().to_bytes() == cache.to_bytes()

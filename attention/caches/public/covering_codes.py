@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows
-from kvfloor.attention.caches.public.public import PublicKeyCache
+from kvfloor.attention.caches.base import Rows
+from kvfloor.attention.caches.public.public_keys import PublicKeyCache
 from kvfloor.attention.caches.wire import Codes, Field
 from kvfloor.attention.checks import Matrix
 
@@ -98,19 +98,12 @@ class CoveringCode(PublicKeyCache):
 
     The bits of the values of public tokens form one stream, token after token, and are cut into blocks of
     the code's length. An incomplete last block is kept as it is.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Their keys are those that cost nothing.
     """
 
     code: ClassVar[PerfectCode]
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins) -> None:
-        super().__init__(dim, value_dim, coins)
+    def _begin(self) -> None:
+        super()._begin()
         self._messages = Rows(1, np.uint32)
         self._rest: NDArray[np.uint8] = np.empty(0, np.uint8)
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins
+from kvfloor.attention.caches.base import whole
 from kvfloor.attention.caches.dense import StoredCache
 from kvfloor.attention.caches.wire import Field, Floats, WireError
-from kvfloor.attention.checks import LARGEST, Matrix, integer, matrix
+from kvfloor.attention.checks import LARGEST, Matrix
 from kvfloor.attention.window import attend_beside_zeros
 
 __all__ = ["UnmaskedWindow"]
@@ -21,17 +21,6 @@ class UnmaskedWindow(StoredCache):
     for rounding, whatever the stream. Evicted values are added in the stream's order, in float64, so that the
     state does not depend on the blocks in which tokens come.
 
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Not used.
-    window_tokens : int
-        W, at least 1.
-    dtype : str
-        The number format of the tokens, one of ``formats.FORMATS``.
-
     References
     ----------
     T. Haris, K. Onak. Compression Barriers for Autoregressive Transformers. COLT 2025, arXiv:2502.15955.
@@ -40,38 +29,19 @@ class UnmaskedWindow(StoredCache):
     name: ClassVar[str] = "unmasked-window"
     source: ClassVar[str] = "arXiv:2502.15955 (sliding window, values unmasked), our reading"
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "evicted")
+    window_tokens: int = whole("last tokens, which stay", 1)
 
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, window_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, dtype=dtype)
-        self.window_tokens = integer("window_tokens", window_tokens, 1, 1 << 48)
+    def _begin(self) -> None:
+        super()._begin()
         self._evicted = 0
         self._total: NDArray[np.float64] = np.empty((0, self.value_dim))  # one row once a token was evicted
 
-    def attend(self, queries: object) -> Matrix:
-        """Answer queries; the state stays as it is.
-
-        Parameters
-        ----------
-        queries : array_like, shape (m, dim)
-            Queries; m >= 1.
-
-        Returns
-        -------
-        ndarray, shape (m, value_dim)
-            Attention to the window, beside evicted tokens of zero key.
-
-        Raises
-        ------
-        ValueError
-            If the shape is wrong, an entry is not finite, or no token was read yet.
-        """
+    def _answer(self, queries: Matrix) -> Matrix:
         if not self._evicted:
-            return super().attend(queries)
+            return super()._answer(queries)
         keys, values = self._tokens()
-        checked = matrix("queries", queries, self.dim).astype(keys.dtype, copy=False)
-        return attend_beside_zeros(checked, keys, values, self._total[0], self._evicted)
+        queries = queries.astype(keys.dtype, copy=False)
+        return attend_beside_zeros(queries, keys, values, self._total[0], self._evicted)
 
     def _store(self, keys: Matrix, values: Matrix) -> None:
         surplus = max(0, len(self._keys) + len(keys) - self.window_tokens)
@@ -85,8 +55,7 @@ class UnmaskedWindow(StoredCache):
         if np.abs(total).max() > LARGEST:
             raise ValueError(f"the sum of evicted values exceeds {LARGEST:g} in magnitude")
         super()._store(keys, values)
-        self._keys.replace(self._keys.array[surplus:].copy())
-        self._values.replace(self._values.array[surplus:].copy())
+        self._keep(slice(surplus, None))
         self._total, self._evicted = total, self._evicted + surplus
 
     def _add(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:

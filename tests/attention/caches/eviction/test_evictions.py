@@ -201,7 +201,9 @@ def test_forged_positions_of_random_tokens():
     ones = np.ones((2, 1), np.float32)
     for positions, valid in (([3, 7], True), ([7, 3], False), ([3, 3], False)):
         arrays = ones, ones, np.array(positions)
-        payload = wire.write("random", writer.parameters(), (1, 1, 2, 9), writer._layout(2, 9), arrays)
+        payload = wire.write(
+            wire.Header("random", writer.parameters(), (1, 1, 2, 9)), writer._layout(2, 9), arrays
+        )
         if valid:
             assert type(writer).from_bytes(payload, Coins(0)).to_bytes() == payload
         else:

@@ -6,40 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins
-from kvfloor.attention.caches.dense import StoredCache
-from kvfloor.attention.caches.draws import Draws
+from kvfloor.attention.caches.base import whole
+from kvfloor.attention.caches.base.draws import Draws
+from kvfloor.attention.caches.eviction.frame import Evicting, demand_more
 from kvfloor.attention.caches.wire import Codes, Field, WireError
-from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.checks import Matrix
 
-__all__ = ["Evicting", "KeyNorm", "RandomTokens", "Sinks", "Window"]
-
-
-class Evicting(StoredCache):
-    """The frame of evictions: at most `kept_tokens` tokens survive, in the stream's order.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        The public randomness.
-    kept_tokens : int
-        The budget, at least 1.
-    dtype : str
-        The number format of the tokens, one of ``formats.FORMATS``.
-    """
-
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, dtype=dtype)
-        self.kept_tokens = integer("kept_tokens", kept_tokens, 1, 1 << 48)
-
-    def _layout(self, *counts: int) -> tuple[Field, ...]:
-        if counts[0] > self.kept_tokens:
-            raise WireError(f"{counts[0]} tokens are more than the {self.kept_tokens} that {self.name} keeps")
-        return super()._layout(*counts)
+__all__ = ["BestScores", "KeyNorm", "RandomTokens", "Sinks", "Window"]
 
 
 class BestScores(Evicting):
@@ -49,10 +22,8 @@ class BestScores(Evicting):
     come.
     """
 
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
+    def _begin(self) -> None:
+        super()._begin()
         self._positions = np.empty(0, np.int64)
         self._seen = 0
 
@@ -64,8 +35,7 @@ class BestScores(Evicting):
             scores = self._scores(self._positions, self._keys.array)
             best = np.sort(np.lexsort((self._positions, scores))[-self.kept_tokens :])
             self._positions = self._positions[best]
-            self._keys.replace(self._keys.array[best])
-            self._values.replace(self._values.array[best])
+            self._keep(best)
 
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:
         super()._restore(counts, arrays)
@@ -99,22 +69,11 @@ class Sinks(BestScores):
     name: ClassVar[str] = "sinks"
     source: ClassVar[str] = "arXiv:2309.17453 (StreamingLLM)"
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        kept_tokens: int,
-        sink_tokens: int = 4,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
-        self.sink_tokens = integer("sink_tokens", sink_tokens, 0, 1 << 48)
-        if self.kept_tokens <= self.sink_tokens:
-            raise ValueError(
-                f"kept_tokens is {kept_tokens}, expected more than the {sink_tokens} sink_tokens"
-            )
+    sink_tokens: int = whole("first tokens that always stay, fewer than `kept_tokens`", 0, default=4)
+
+    def _begin(self) -> None:
+        super()._begin()
+        demand_more(self, "sink_tokens")
 
     def _scores(self, positions: NDArray[np.int64], keys: Matrix) -> NDArray[Any]:
         return np.where(positions < self.sink_tokens, np.iinfo(np.int64).max, positions)
@@ -151,11 +110,9 @@ class RandomTokens(BestScores):
     source: ClassVar[str] = "J. S. Vitter, 1985 (reservoir sampling)"
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "seen")
 
-    def __init__(
-        self, dim: int, value_dim: int, coins: Coins, *, kept_tokens: int, dtype: str = "float16"
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
-        self._draws = Draws(coins.seed)
+    def _begin(self) -> None:
+        super()._begin()
+        self._draws = Draws(self.coins.seed)
 
     def _scores(self, positions: NDArray[np.int64], keys: Matrix) -> NDArray[Any]:
         return self._draws.words(positions)
@@ -166,8 +123,7 @@ class RandomTokens(BestScores):
 
     def _layout(self, *counts: int) -> tuple[Field, ...]:
         tokens, seen = counts
-        if tokens != min(seen, self.kept_tokens):
-            raise WireError(f"{self.name} keeps {self.kept_tokens} tokens, but has {tokens} of {seen}")
+        self._demand_full(tokens, seen)
         return (*super()._layout(tokens), Codes("positions", (tokens,), max(seen, 1)))
 
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:

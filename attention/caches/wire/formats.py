@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix
 
-__all__ = ["FORMATS", "compute_dtype", "decode", "encode", "item_bytes", "round_to"]
+__all__ = ["FORMATS", "compute_dtype", "decode", "encode", "item_bytes", "round_to", "round_tokens"]
 
 _WIRE_DTYPES = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
 
@@ -82,6 +82,11 @@ def round_to(name: str, numbers: Matrix, what: str) -> Matrix:
     if beyond.any():
         raise ValueError(f"{what} hold {float(numbers[beyond].flat[0]):g}, beyond the range of {name}")
     return rounded
+
+
+def round_tokens(name: str, keys: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
+    """Round keys and values, as `round_to` does it."""
+    return round_to(name, keys, "keys"), round_to(name, values, "values")
 
 
 def encode(name: str, numbers: Matrix) -> bytes:
