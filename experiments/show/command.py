@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kvfloor import __version__
 from kvfloor.experiments.show import screen
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Command(click.Group):
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.version_option(package_name="kvfloor")
+@click.version_option(__version__)
 def main() -> None:
     r"""How many bits must a KV cache keep, and how many does yours really keep?
 
