@@ -128,7 +128,7 @@ def test_evidence_is_json_by_construction():
     check = Check("positive", np.bool_(True), {"ends": (1, 2.0), 3: {"a": (None, True)}})
     assert check.passed is True
     assert check.evidence == {"ends": [1, 2.0], "3": {"a": [None, True]}}
-    with pytest.raises(ValueError, match="must be finite JSON values: .* int64"):
+    with pytest.raises(ValueError, match=r"must be finite JSON values: .* int64"):
         Check("positive", True, {"n": np.int64(3)})
 
 
