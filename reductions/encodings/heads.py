@@ -9,7 +9,8 @@ import numpy as np
 from kvfloor.reductions.checks import Floats, check_outputs
 from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.encodings.protocol import Encoding, Stream, Tokens
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -43,7 +43,8 @@ from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import interference, required_query_norm
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What every reduction is: a way to write a string into tokens and to read its symbols by attention."""
+"""What every reduction is: a way to write a string into tokens and to answer questions about it by attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kvfloor.reductions.checks import Floats
 from kvfloor.reductions.encodings.accuracy import Guarantee
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 
 
 class Stream:
@@ -117,14 +117,15 @@ def stream_of(named: Mapping[str, Floats]) -> Stream:
 
 
 class Encoding(Protocol):
-    """A reduction from INDEX to attention over a cache.
+    """A reduction from a communication problem to attention over a cache.
 
-    `decode` is non-decreasing in every output entry. An encoding is therefore right on every
-    (1 +- eta)-approximation exactly when it is right on (1 - eta) O and on (1 + eta) O, O the exact outputs.
+    `decode` is monotone in every output entry, and each answer depends on the outputs of its own question. An
+    encoding is therefore right on every (1 +- eta)-approximation exactly when it is right on (1 - eta) O and on
+    (1 + eta) O, O the exact outputs.
     """
 
     @property
-    def problem(self) -> Index:
+    def problem(self) -> Problem:
         """The communication problem: N symbols over an alphabet of q."""
 
     @property
@@ -182,13 +183,13 @@ class Encoding(Protocol):
             His tokens; there may be none.
         """
 
-    def queries(self, indices: Symbols) -> Floats:
-        """Return the distinct queries that answer these positions.
+    def queries(self, questions: Questions, /) -> Floats:
+        """Return the distinct queries that answer these questions.
 
         Parameters
         ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..N-1, any subset in any order.
+        questions : ndarray
+            k questions of the problem, in any order: for INDEX positions in 0..N-1.
 
         Returns
         -------
@@ -198,28 +199,28 @@ class Encoding(Protocol):
         Raises
         ------
         ValueError
-            If `indices` is empty or leaves the range.
+            If there is no question, or one is not of the problem.
         """
 
-    def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read from the outputs of `queries(indices)`.
+    def decode(self, outputs: Floats, questions: Questions, /) -> Symbols:
+        """Return the answers read from the outputs of `queries(questions)`.
 
         Parameters
         ----------
         outputs : ndarray, shape (m, d_v)
             One row for each query, in their order.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
+        questions : ndarray
+            The questions asked.
 
         Returns
         -------
         ndarray of int, shape (k,)
-            Symbols in 0..q-1, in the order of `indices`.
+            Answers, in the order of `questions`.
 
         Raises
         ------
         ValueError
-            If a shape or an index does not fit.
+            If a shape or a question does not fit.
         """
 
 
@@ -234,7 +235,7 @@ class Inside:
     inside: Encoding
 
     @property
-    def problem(self) -> Index:
+    def problem(self) -> Problem:
         """The problem of the instance within."""
         return self.inside.problem
 
@@ -258,10 +259,10 @@ class Inside:
         """When decoding from the whole stream is proved."""
         return self.inside.guarantee
 
-    def queries(self, indices: Symbols) -> Floats:
+    def queries(self, questions: Questions, /) -> Floats:
         """Return the queries of the instance within; see `Encoding.queries`."""
-        return self.inside.queries(indices)
+        return self.inside.queries(questions)
 
-    def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read as the instance within reads them; see `Encoding.decode`."""
-        return self.inside.decode(outputs, indices)
+    def decode(self, outputs: Floats, questions: Questions, /) -> Symbols:
+        """Return the answers read as the instance within reads them; see `Encoding.decode`."""
+        return self.inside.decode(outputs, questions)

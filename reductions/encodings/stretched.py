@@ -13,7 +13,7 @@ from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.protocol import Inside, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, values_reading
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 Rest: TypeAlias = Literal["repeated", "zero"]
 

@@ -49,7 +49,8 @@ from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.values import interference
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)

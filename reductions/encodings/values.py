@@ -20,7 +20,8 @@ from kvfloor.reductions.encodings.accuracy import EXACT, Accuracy, Guarantee, Re
 from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 _FINEST_NATS = 2.0**-40  # closer levels drown in the rounding of float64 attention, C 2^-53
 

@@ -36,7 +36,7 @@ from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.protocol import Inside, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 __all__ = ["WindowEncoding", "required_window_norm", "window_guarantee", "window_interference"]
 

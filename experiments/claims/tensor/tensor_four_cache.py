@@ -25,7 +25,7 @@ from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

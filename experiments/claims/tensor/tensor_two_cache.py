@@ -27,7 +27,7 @@ from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_n
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 from kvfloor.reductions.keys.projections import PROJECTIONS, gaussian_keys
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
