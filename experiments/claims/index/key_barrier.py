@@ -13,7 +13,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play_symbols
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.encodings.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.keys import (
     KeysEncoding,
