@@ -162,7 +162,7 @@ def test_blocks_of_appending_do_not_matter(monkeypatch):
 
 PROBLEMS = {
     "disjointness": lambda rng: DisjointnessEncoding(gaussian_keys(256, 64, rng), eta=0.3),
-    "equality": lambda rng: EqualityEncoding(gaussian_keys(64, 48, rng), width=4, eta=0.3),
+    "equality": lambda rng: EqualityEncoding(Keys.drawn("gaussian", 64, 48, rng), width=4, eta=0.3),
 }
 
 
