@@ -17,10 +17,10 @@ import numpy as np
 # Once the problem is in reductions/problems/: from kvfloor.reductions.problems.sums import SumsOfTwo
 from problem import SumsOfTwo
 
+from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.atlas.nodes import INDEX, SOFTMAX
 from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
 from kvfloor.reductions.checks import Floats, check_outputs
-from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index

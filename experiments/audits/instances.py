@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.encodings.accuracy import TYPICAL
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Encoding

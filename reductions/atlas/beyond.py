@@ -7,6 +7,7 @@ from math import log
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.atlas.into_softmax import coherence, drawn_keys
 from kvfloor.reductions.atlas.nodes import (
     CHEN_TENSOR,
@@ -21,7 +22,6 @@ from kvfloor.reductions.atlas.nodes import (
     WINDOW,
 )
 from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
-from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, tensor_guarantee
 from kvfloor.reductions.encodings.windowed import WindowEncoding, window_guarantee

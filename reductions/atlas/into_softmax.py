@@ -7,9 +7,9 @@ from math import log
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.atlas.nodes import HARIS_ONAK, INDEX, OURS, SOFTMAX
 from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
-from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout, chosen_bit_norm, keys_guarantee
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.protocol import Encoding

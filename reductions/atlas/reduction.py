@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
 from kvfloor.reductions.checks import check_count, check_eta
-from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.problems.index import Index
 

@@ -13,8 +13,8 @@ from math import exp, log, sqrt
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats, check_eta, check_outputs
-from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.equality import Equality

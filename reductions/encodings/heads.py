@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats, check_outputs
-from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.encodings.protocol import Encoding, Stream, Tokens
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols

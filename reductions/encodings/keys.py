@@ -30,16 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee, accuracy_ratio
 from kvfloor.reductions.checks import Floats, check_count, check_norm, check_outputs, check_within
-from kvfloor.reductions.encodings.accuracy import (
-    EXACT,
-    Accuracy,
-    Guarantee,
-    Reading,
-    accuracy_ratio,
-    chosen_norm,
-)
-from kvfloor.reductions.encodings.levels import Levels
+from kvfloor.reductions.encodings.levels import ByReading, Levels, Reading, chosen_norm
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import interference, required_query_norm
 from kvfloor.reductions.keys.known import Keys
@@ -99,7 +92,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeysEncoding:
+class KeysEncoding(ByReading):
     """INDEX on n d2 bits in the keys or, if both hold bits, on n (d2 + d_v) bits in keys and values.
 
     Symbol i (d2 + d_v) + j, or i d2 + j for keys alone, is bit j of key i for j < d2 and else bit j - d2 of
@@ -211,16 +204,6 @@ class KeysEncoding:
         return self.layout.value_dim
 
     @property
-    def query_norm(self) -> float:
-        """The query norm C."""
-        return self.reading.query_norm
-
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """When decoding is proved, or None where no finite C is."""
-        return self.reading.guarantee
-
-    @property
     def public_keys(self) -> None:
         """None: the keys hold Alice's bits."""
         return
@@ -279,25 +262,7 @@ class KeysEncoding:
 
 
 def required_bit_norm(eta: float = 0.0, lowest: float = 1.0) -> float:
-    """Return the C' above which some C decodes key bits: ln(rho/beta).
-
-    Parameters
-    ----------
-    eta : float
-        Relative accuracy in [0, 1).
-    lowest : float
-        Least value beta of a token, in (0, 1].
-
-    Returns
-    -------
-    float
-        An infimum: any larger C' has a sufficient C.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-    """
+    """Return the C' above which some C decodes key bits: ln(rho/beta), for `eta` and `lowest` as below."""
     check_within("lowest", lowest, "(0, 1]")
     return log(accuracy_ratio(eta) / lowest)
 

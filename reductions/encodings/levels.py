@@ -1,4 +1,4 @@
-"""The values that symbols are written as: binary, equally spaced, geometric, or any that ascend."""
+"""The values that symbols are written as, and the thresholds by which they are read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kvfloor.reductions.checks import Doubles, check_eta, check_within
-from kvfloor.reductions.encodings.accuracy import Accuracy, between
+from kvfloor.reductions.accuracy import Accuracy, Guarantee
+from kvfloor.reductions.checks import Doubles, check_eta, check_norm, check_within
 
 _MOST_LEVELS = 2**24
 
@@ -116,3 +116,98 @@ def _check_alphabet(alphabet: int) -> int:
 
 BINARY = Levels.equal(2)
 """A bit as 0 or 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """How symbols are asked for and read: what is chosen when keys, levels and accuracy are known.
+
+    Parameters
+    ----------
+    query_norm : float
+        C, finite and at least 0.
+    thresholds : ndarray
+        Where one symbol ends and the next begins, in outputs; which is which, the encoding says.
+    guarantee : Guarantee or None
+        When decoding with the guaranteed thresholds is proved, or None where no finite C is, or where the
+        incoherence was not needed and so not measured.
+
+    Raises
+    ------
+    ValueError
+        If the norm is out of its range.
+    """
+
+    query_norm: float
+    thresholds: Doubles
+    guarantee: Guarantee | None = None
+
+    def __post_init__(self) -> None:
+        check_norm("query_norm", self.query_norm)
+
+
+class ByReading:
+    """An encoding whose query norm and guarantee are those of its reading."""
+
+    __slots__: tuple[str, ...] = ()
+    reading: Reading
+
+    @property
+    def query_norm(self) -> float:
+        """The query norm C."""
+        return self.reading.query_norm
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """When decoding with the guaranteed thresholds is proved, or None where no finite C is."""
+        return self.reading.guarantee
+
+
+def chosen_norm(query_norm: float | None, guarantee: Guarantee | None, hopeless: str) -> float:
+    """Return the query norm that was given, or else the one that the guarantee asks for.
+
+    Parameters
+    ----------
+    query_norm : float, optional
+        C of the caller's choice.
+    guarantee : Guarantee or None
+        What is proved.
+    hopeless : str
+        What no query norm does, and what to give instead.
+
+    Returns
+    -------
+    float
+        C.
+
+    Raises
+    ------
+    ValueError
+        If neither is there.
+    """
+    if query_norm is not None:
+        return query_norm
+    if guarantee is None:
+        raise ValueError(f"no query norm {hopeless}")
+    return guarantee.query_norm
+
+
+def between(most_of_lower: Doubles, least_of_upper: Doubles) -> Doubles:
+    """Return the middle between the worst outputs of neighbours, or the upper end where they overlap.
+
+    Theory 3 takes the upper end, (1 - eta)/(1 + kappa) for bits. The middle proves the same and keeps
+    rounding away from either end. Where the worst outputs overlap, so that nothing is proved, the upper
+    symbol is still read rightly.
+
+    Parameters
+    ----------
+    most_of_lower, least_of_upper : ndarray, shape (q - 1,)
+        The largest noisy output of the lower symbol of each pair, and the least of the upper.
+
+    Returns
+    -------
+    ndarray, shape (q - 1,)
+        Thresholds.
+    """
+    middle: Doubles = (least_of_upper + most_of_lower) / 2
+    return np.minimum(middle, least_of_upper)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats
-from kvfloor.reductions.encodings.accuracy import Guarantee
 from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 
 

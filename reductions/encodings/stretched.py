@@ -7,8 +7,8 @@ from typing import Literal, Self, TypeAlias
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy
 from kvfloor.reductions.checks import Floats, check_count
-from kvfloor.reductions.encodings.accuracy import EXACT, Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.protocol import Inside, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, values_reading

@@ -36,16 +36,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee
 from kvfloor.reductions.checks import Floats, check_count, check_eta, check_outputs, check_within
-from kvfloor.reductions.encodings.accuracy import (
-    EXACT,
-    Accuracy,
-    Guarantee,
-    Reading,
-    between,
-    chosen_norm,
-)
-from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.levels import BINARY, ByReading, Reading, between, chosen_norm
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.values import interference
 from kvfloor.reductions.keys.known import Keys
@@ -54,7 +47,7 @@ from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TensorEncoding:
+class TensorEncoding(ByReading):
     """INDEX on 2 n d_v bits: n d_v in the values of either side.
 
     Symbol i d_v + j is entry j of V1_i, and symbol n d_v + i d_v + j is entry j of V2_i. The module proves
@@ -153,16 +146,6 @@ class TensorEncoding:
     def dim(self) -> int:
         """Key dimension d, twice that of the addresses."""
         return 2 * self.addresses.dim
-
-    @property
-    def query_norm(self) -> float:
-        """The query norm C."""
-        return self.reading.query_norm
-
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """When decoding is proved, or None where no finite C is."""
-        return self.reading.guarantee
 
     @property
     def public_keys(self) -> Floats:

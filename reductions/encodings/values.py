@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee
 from kvfloor.reductions.checks import (
     Floats,
     check_count,
@@ -16,8 +17,7 @@ from kvfloor.reductions.checks import (
     check_outputs,
     check_within,
 )
-from kvfloor.reductions.encodings.accuracy import EXACT, Accuracy, Guarantee, Reading, chosen_norm
-from kvfloor.reductions.encodings.levels import BINARY, Levels
+from kvfloor.reductions.encodings.levels import BINARY, ByReading, Levels, Reading, chosen_norm
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
@@ -27,7 +27,7 @@ _FINEST_NATS = 2.0**-40  # closer levels drown in the rounding of float64 attent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ValuesEncoding:
+class ValuesEncoding(ByReading):
     """INDEX on n d_v symbols: token l has the public key k_l and, in its value, row l of the string.
 
     Bob's token is (0, 0); the query C k_i reads all d_v symbols of token i. Symbol i d_v + j is entry j of
@@ -122,16 +122,6 @@ class ValuesEncoding:
     def dim(self) -> int:
         """Key dimension d."""
         return self.keys.dim
-
-    @property
-    def query_norm(self) -> float:
-        """The query norm C."""
-        return self.reading.query_norm
-
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """When decoding with the guaranteed thresholds is proved."""
-        return self.reading.guarantee
 
     @property
     def public_keys(self) -> Floats:

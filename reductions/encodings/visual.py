@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy
 from kvfloor.reductions.checks import check_count
-from kvfloor.reductions.encodings.accuracy import EXACT, Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys

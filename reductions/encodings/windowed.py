@@ -24,15 +24,9 @@ from typing import Self
 
 import numpy as np
 
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee
 from kvfloor.reductions.checks import Floats, check_count, check_eta, check_norm, check_within
-from kvfloor.reductions.encodings.accuracy import (
-    EXACT,
-    Accuracy,
-    Guarantee,
-    Reading,
-    chosen_norm,
-)
-from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.levels import BINARY, Reading, chosen_norm
 from kvfloor.reductions.encodings.protocol import Inside, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys

@@ -13,7 +13,7 @@ from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.reductions.encodings.accuracy import TYPICAL
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 

@@ -11,8 +11,8 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
-from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 

@@ -13,8 +13,8 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play_symbols
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
-from kvfloor.reductions.encodings.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.keys import (
     KeysEncoding,
     Layout,

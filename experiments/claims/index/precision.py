@@ -11,8 +11,8 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.bounds.frontier import rate_distortion
-from kvfloor.reductions.encodings.accuracy import Accuracy
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count
 from kvfloor.reductions.keys.known import Keys

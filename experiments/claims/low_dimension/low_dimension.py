@@ -11,8 +11,8 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.checks import Floats
-from kvfloor.reductions.encodings.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence

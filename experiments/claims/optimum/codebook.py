@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.caches.wire import WireError, bits_for
 from kvfloor.attention.softmax import softmax_attention_reference
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.optimum import Bracket, common_answer, distinguishability_graph, least_messages
-from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 

@@ -13,10 +13,10 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.parties import InProcess
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.bounds.optimum import ROUNDING, distinguishability_graph, messages_needed
-from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys

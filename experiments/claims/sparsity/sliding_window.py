@@ -15,7 +15,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.windowed import WindowEncoding

@@ -20,7 +20,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
 from kvfloor.reductions.keys.known import Keys

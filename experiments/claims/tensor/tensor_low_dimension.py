@@ -14,7 +14,7 @@ from kvfloor.experiments.game.parties import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Stream, TensorTokens, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding
 from kvfloor.reductions.keys.kissing import KISSING

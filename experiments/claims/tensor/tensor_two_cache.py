@@ -21,7 +21,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.keys.known import Keys

@@ -19,7 +19,7 @@ from kvfloor.experiments.judging.barrier import (
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
-from kvfloor.reductions.encodings.accuracy import Accuracy
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.values import required_query_norm, values_reading
 from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding

@@ -12,7 +12,7 @@ from kvfloor.experiments.game.parties import InProcess
 from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.encodings.accuracy import TYPICAL
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.windowed import WindowEncoding

@@ -10,10 +10,10 @@ from kvfloor.attention.caches.base import Coins
 from kvfloor.experiments.game.parties import InProcess, ask, write
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.encodings.accuracy import Accuracy, Reading
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
 from kvfloor.reductions.encodings.equality import EqualityEncoding
-from kvfloor.reductions.encodings.levels import Levels
+from kvfloor.reductions.encodings.levels import Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys

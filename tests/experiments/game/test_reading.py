@@ -11,8 +11,8 @@ from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import READERS, fitting_readers
 from kvfloor.experiments.show.command import main
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
-from kvfloor.reductions.encodings.accuracy import TYPICAL
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import EXACT, MARGIN_NATS, TYPICAL, Accuracy
+from kvfloor.reductions.accuracy import EXACT, MARGIN_NATS, TYPICAL, Accuracy
 from kvfloor.reductions.encodings.keys import (
     KeysEncoding,
     Layout,

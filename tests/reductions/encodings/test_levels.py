@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import Accuracy, Reading
-from kvfloor.reductions.encodings.levels import BINARY, Levels
+from kvfloor.reductions.accuracy import Accuracy
+from kvfloor.reductions.encodings.levels import BINARY, Levels, Reading
 
 NAN = float("nan")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import TYPICAL, Accuracy
+from kvfloor.reductions.accuracy import TYPICAL, Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens, Tokens, stream_of
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
 from kvfloor.reductions.keys.known import Keys

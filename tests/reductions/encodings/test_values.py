@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import EXACT, MARGIN_NATS, TYPICAL, Accuracy, Guarantee, Reading
-from kvfloor.reductions.encodings.levels import BINARY, Levels
+from kvfloor.reductions.accuracy import EXACT, MARGIN_NATS, TYPICAL, Accuracy, Guarantee
+from kvfloor.reductions.encodings.levels import BINARY, Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import (
     ValuesEncoding,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import TYPICAL, Accuracy
+from kvfloor.reductions.accuracy import TYPICAL, Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.encodings.visual import halving_pyramid, largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys

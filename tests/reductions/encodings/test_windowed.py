@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.accuracy import MARGIN_NATS, Accuracy
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.windowed import WindowEncoding, required_window_norm, window_interference
 from kvfloor.reductions.keys.known import Keys

@@ -9,7 +9,7 @@ from kvfloor.attention.caches.wire import WireError
 from kvfloor.attention.softmax import softmax_attention_reference
 from kvfloor.experiments.claims.optimum.codebook import family_outputs
 from kvfloor.experiments.game.processes import FreshProcesses
-from kvfloor.reductions.encodings.accuracy import TYPICAL
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys

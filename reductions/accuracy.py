@@ -1,4 +1,4 @@
-"""The noise that decoding must survive, when it provably does, and what is chosen for it (theory 3)."""
+"""The noise that decoding must survive, and when it provably does (theory 3)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from math import exp, log1p
 from typing import Literal, Self, TypeAlias
 
-import numpy as np
-
-from kvfloor.reductions.checks import Doubles, check_eta, check_norm
+from kvfloor.reductions.checks import check_eta
 
 Decoder: TypeAlias = Literal["guaranteed", "typical"]
 
@@ -104,81 +102,3 @@ class Guarantee:
     def above(cls, required: float, incoherence: float, eta: float, failure_probability: float = 0.0) -> Self:
         """Return the guarantee at the infimum of the norms that suffice, plus `MARGIN_NATS`/(1 - eps)."""
         return cls(required + MARGIN_NATS / (1 - incoherence), incoherence, eta, failure_probability)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """How symbols are asked for and read: what is chosen when keys, levels and accuracy are known.
-
-    Parameters
-    ----------
-    query_norm : float
-        C, finite and at least 0.
-    thresholds : ndarray
-        Where one symbol ends and the next begins, in outputs; which is which, the encoding says.
-    guarantee : Guarantee or None
-        When decoding with the guaranteed thresholds is proved, or None where no finite C is, or where the
-        incoherence was not needed and so not measured.
-
-    Raises
-    ------
-    ValueError
-        If the norm is out of its range.
-    """
-
-    query_norm: float
-    thresholds: Doubles
-    guarantee: Guarantee | None = None
-
-    def __post_init__(self) -> None:
-        check_norm("query_norm", self.query_norm)
-
-
-def chosen_norm(query_norm: float | None, guarantee: Guarantee | None, hopeless: str) -> float:
-    """Return the query norm that was given, or else the one that the guarantee asks for.
-
-    Parameters
-    ----------
-    query_norm : float, optional
-        C of the caller's choice.
-    guarantee : Guarantee or None
-        What is proved.
-    hopeless : str
-        What no query norm does, and what to give instead.
-
-    Returns
-    -------
-    float
-        C.
-
-    Raises
-    ------
-    ValueError
-        If neither is there.
-    """
-    if query_norm is not None:
-        return query_norm
-    if guarantee is None:
-        raise ValueError(f"no query norm {hopeless}")
-    return guarantee.query_norm
-
-
-def between(most_of_lower: Doubles, least_of_upper: Doubles) -> Doubles:
-    """Return the middle between the worst outputs of neighbours, or the upper end where they overlap.
-
-    Theory 3 takes the upper end, (1 - eta)/(1 + kappa) for bits. The middle proves the same and keeps
-    rounding away from either end. Where the worst outputs overlap, so that nothing is proved, the upper
-    symbol is still read rightly.
-
-    Parameters
-    ----------
-    most_of_lower, least_of_upper : ndarray, shape (q - 1,)
-        The largest noisy output of the lower symbol of each pair, and the least of the upper.
-
-    Returns
-    -------
-    ndarray, shape (q - 1,)
-        Thresholds.
-    """
-    middle: Doubles = (least_of_upper + most_of_lower) / 2
-    return np.minimum(middle, least_of_upper)
