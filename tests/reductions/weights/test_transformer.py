@@ -1,6 +1,7 @@
 """INDEX in a transformer's weights: a plain forward pass in NumPy decodes every bit, and knows when it cannot."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.weights.compiler import DIVISOR
-from kvfloor.reductions.weights.transformer import ONE, SLACK, TransformerEncoding
+from kvfloor.reductions.weights.transformer import ONE, QUERY_NORM, SLACK, TransformerEncoding
 
 
 def rms_norm(x, gain=1.0):
@@ -52,9 +53,10 @@ def answers(encoding, x, questions, **how):
     return forward(encoding.shape, encoding.weights(), encoding.encode(x), questions, **how)
 
 
-def drawn(seed=0, tokens=48, dim=16, **sizes):
+def drawn(seed=0, tokens=48, dim=16, query_norm=QUERY_NORM, **sizes):
     """Return an encoding and a string."""
     encoding = TransformerEncoding.draw(tokens, dim, np.random.default_rng(seed), **sizes)
+    encoding = replace(encoding, query_norm=query_norm)
     return encoding, encoding.problem.sample(np.random.default_rng(seed + 1))
 
 
