@@ -253,10 +253,7 @@ def values_guarantee(
 ) -> Guarantee | None:
     """Return the guarantee above `required_query_norm`, whose parameters these are.
 
-    Returns
-    -------
-    Guarantee or None
-        None if eps = 1 or the levels are too close for `eta`.
+    It is None if eps = 1 or the levels are too close for `eta`.
     """
     if incoherence == 1 or levels.resolution(eta) <= 0:
         return None
@@ -265,26 +262,9 @@ def values_guarantee(
 
 
 def interference(tokens: int, query_norm: float, incoherence: float) -> float:
-    """Return kappa = n e^{-C (1 - eps)}, a bound on the weight of all tokens but the one asked for.
+    """Return kappa = n e^{-C (1 - eps)}, a bound on the weight of all tokens but the one asked for, relative to it.
 
-    Parameters
-    ----------
-    tokens : int
-        Number n of Alice's tokens: n - 1 others and Bob's, at least 1.
-    query_norm : float
-        C, at least 0.
-    incoherence : float
-        eps in [0, 1].
-
-    Returns
-    -------
-    float
-        Relative to the weight of the token asked for.
-
-    Raises
-    ------
-    ValueError
-        If `tokens` or `query_norm` is out of its range.
+    `tokens` are n - 1 others and Bob's, at least 1; C is at least 0 and eps in [0, 1].
     """
     check_count("tokens", tokens)
     return tokens * exp(-check_norm("query_norm", query_norm) * (1 - incoherence))
@@ -297,14 +277,8 @@ def level_count(eta: float, query_norm: float, tokens: int, incoherence: float, 
 
     Parameters
     ----------
-    eta : float
-        Relative accuracy in [0, 1).
-    query_norm : float
-        C, at least 0.
-    tokens : int
-        Number n of tokens, at least 1.
-    incoherence : float
-        eps in [0, 1).
+    eta, query_norm, tokens, incoherence
+        Those of `required_query_norm` and `interference`.
     lowest : float
         The least level, in (0, 1).
 
@@ -312,11 +286,6 @@ def level_count(eta: float, query_norm: float, tokens: int, incoherence: float, 
     -------
     int
         L >= 1; 1 means that a value carries nothing, and log2 L is the floor in bits per stored value.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------
