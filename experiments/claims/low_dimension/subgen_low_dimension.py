@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
-from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
+from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.parties import write
