@@ -17,6 +17,7 @@ from kvfloor.experiments.game.parties import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
 from kvfloor.reductions.keys.projections import gaussian_keys
 
@@ -319,8 +320,10 @@ def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
     axes.plot(dims, [b["at_most"] for b in brackets], "--", color=THEORY, label="(1 + 2R/δ)$^d$")
     axes.plot(dims, [b["clusters"] for b in brackets], "o", color=COLOURS[1], markersize=6, label="clusters")
     axes.plot(dims, [b["at_least"] for b in brackets], color=THEORY, label="mass covered / area of a cap")
-    keys = [math.ceil(packing_bound(dim, 0.5)) for dim in dims]
-    axes.plot(dims, keys, ":", color=THEORY, label="P(d, 1/2), keys that INDEX fills")
+    bound = [packing_bound(dim, 0.5) for dim in dims]
+    axes.plot(dims, bound, ":", color=THEORY, label="1 / area of a 60° cap, at most P(d, 1/2)")
+    known = sorted((k.dim, k.size) for k in KISSING.values() if k.dim in dims)
+    axes.plot(*zip(*known, strict=True), "D", color=COLOURS[0], label="P(d, 1/2): kissing numbers")
     tokens = counts[0].parameters["tokens"]
     axes.set(yscale="log", xlabel="key dimension d", ylabel="clusters m",
              title=f"b   Clusters of unit keys, δ = R/2, n = {tokens:,}")  # fmt: skip
