@@ -63,22 +63,7 @@ class Registered:
 
 
 def registered(name: str, factory: Factory, source: str) -> Registered:
-    """Return what a factory says of itself, under a name.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    factory : Factory
-        What makes the cache.
-    source : str
-        Where it comes from.
-
-    Returns
-    -------
-    Registered
-        With the first line of its docstring as the summary.
-    """
+    """Return what a factory says of itself, under a name: its summary is the first line of its docstring."""
     parameters = {
         name: REQUIRED if argument.default is argument.empty else argument.default
         for name, argument in arguments(factory).items()
@@ -88,18 +73,7 @@ def registered(name: str, factory: Factory, source: str) -> Registered:
 
 
 def arguments(factory: Factory) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a factory after dim, value_dim and coins that can be given by name.
-
-    Parameters
-    ----------
-    factory : Factory
-        What makes a cache.
-
-    Returns
-    -------
-    dict of str to inspect.Parameter
-        By name, in their order.
-    """
+    """Return the arguments of a factory after dim, value_dim and coins that can be given by name, by name."""
     try:
         signature = inspect.signature(factory, eval_str=True)
     except NameError:  # an annotation that cannot be evaluated at run time is as good as none

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import rel_entr
 
 from kvfloor.attention import softmax_attention_reference
-from kvfloor.attention.knn import Answer, knn_attention, sampled_attention, truncated_attention
+from kvfloor.attention.knn import Answer, Inputs, Near, knn_attention, sampled_attention, truncated_attention
 from kvfloor.attention.knn.forward import draws_for, median_draws_for
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
@@ -72,18 +72,17 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     errors, radii, draws = [], [], None
     for start in range(0, len(queries), QUERIES):  # each with tail samples of its own
         rows = slice(start, start + QUERIES)
+        inputs = Inputs(queries[rows], keys, values)
         if estimator == "truncated":
-            answer = truncated_attention(queries[rows], keys, values, kept=size)
+            answer = truncated_attention(inputs, Near(size))
         elif estimator == "tail":
-            answer = knn_attention(queries[rows], keys, values, kept=size, tail=size, rng=rng)
+            answer = knn_attention(inputs, Near(size), size, rng)
             if fault:
-                cut = truncated_attention(queries[rows], keys, values, kept=size)
+                cut = truncated_attention(inputs, Near(size))
                 answer = Answer(cut.outputs, cut.probes, answer.scale)
         else:
             draws, groups = _plan(estimator, size, fault)
-            answer = sampled_attention(
-                queries[rows], keys, values, kept=NEAR, draws=draws, groups=groups, rng=rng
-            )
+            answer = sampled_attention(inputs, Near(NEAR), draws, rng, groups=groups)
         errors.append(answer.outputs - exact[rows])
         radii.append(answer.radius(DELTA) if estimator == "tail" else np.full(QUERIES, EPSILON))
     gaps = np.array(errors)  # (repetitions, queries, d_v)

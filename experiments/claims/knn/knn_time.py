@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kvfloor.attention import softmax_attention
-from kvfloor.attention.knn import CellIndex, ExactIndex, KeyIndex, knn_attention, recall, truncated_attention
+from kvfloor.attention.knn import (
+    CellIndex,
+    ExactIndex,
+    Inputs,
+    KeyIndex,
+    Near,
+    knn_attention,
+    recall,
+    truncated_attention,
+)
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -51,10 +60,11 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     queries, keys, values = _instance(parameters["keys"], root, randomness.keys())
     exact_search = parameters["index"] == "exact" or fault == "exact"
     index: KeyIndex = ExactIndex(keys) if exact_search else CellIndex(keys, rng, visited=VISITED)
-    answer = knn_attention(queries, keys, values, kept=root, tail=root, rng=rng, index=index)
+    near = Near(root, index)
+    answer = knn_attention(Inputs(queries, keys, values), near, root, rng)
     some = queries[:COMPARED]
     exact = softmax_attention(some, keys, values)
-    cut = truncated_attention(some, keys, values, kept=root, index=index).outputs
+    cut = truncated_attention(Inputs(some, keys, values), near).outputs
     outputs = cut if fault == "cut off" else answer.outputs[:COMPARED]
     return {
         "probes": int(answer.probes.sum()) + index.build_probes,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.costs import NUMBER_BYTES, DecodeCost, four_cache_cost, kronecker_cost, two_cache_cost
 from kvfloor.attention.tensor import kronecker_rows, tensor_attention_reference
+from kvfloor.experiments.claims.tensor.costs import NUMBER_BYTES, DecodeCost, Sizes
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -27,7 +27,11 @@ TRADE = "two caches save the products that form rows, and read n/2 times the byt
 
 DRAWN_DIM = 64
 ROUNDING = 1e-9  # of n^2 float64 terms of order 1, far above n^2 2^-53 for n up to 512
-FORMULAS = {"four caches": four_cache_cost, "two caches": two_cache_cost, "rows formed": kronecker_cost}
+FORMULAS = {
+    "four caches": Sizes.four_caches,
+    "two caches": Sizes.two_caches,
+    "rows formed": Sizes.rows_formed,
+}
 Doubles = NDArray[np.floating[Any]]
 
 
@@ -165,7 +169,7 @@ def _spent(record: Record) -> DecodeCost:
 def _predicted(record: Record) -> DecodeCost:
     """Return what theory counts for a row."""
     p = record.parameters
-    return FORMULAS[p["form"]](p["size"], p["dim"], p["dim"])
+    return FORMULAS[p["form"]](Sizes(p["size"], p["dim"], p["dim"]))
 
 
 def draw(records: Sequence[Record]) -> "Figure":
