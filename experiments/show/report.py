@@ -2,12 +2,12 @@
 
 import io
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from kvfloor import __version__
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
 from kvfloor.experiments.engine.files import write_whole
@@ -84,7 +84,7 @@ def write_report(store: Store, path: str | Path, *, seed: int) -> list[Section]:
     environment.filters["number"] = _number
     shown = sections(store, seed=seed)
     page = environment.get_template("report.html.jinja").render(
-        sections=shown, seed=seed, results=store.path.name, version=version("kvfloor")
+        sections=shown, seed=seed, results=store.path.name, version=__version__
     )
     write_whole(path, page.encode())
     return shown

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from kvfloor.attention.engines.transformers.compressors import Compressor
 from kvfloor.attention.engines.transformers.library import EXTRA, needed, offline, quiet
-from kvfloor.attention.engines.transformers.model import ARCHITECTURES, DTYPES, Model
+from kvfloor.attention.engines.transformers.model import DTYPES, Model
 from kvfloor.attention.engines.transformers.sessions import CompressorFailedError, read, write
 from kvfloor.experiments.audits import real_auditor
 from kvfloor.experiments.game import real
@@ -42,11 +42,11 @@ def played(spec=FULL, seed=0, runner=None, **more):
 
 @pytest.mark.parametrize("readout", ["rows", "tokens"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_whole_cache_holds_every_bit(extra, architecture, dtype, readout):
-    found = played(model=Model(architecture, 2, 4, 2, dtype), readout=readout)
+def test_the_whole_cache_holds_every_bit(extra, model_case, dtype, readout):
+    model = Model(*model_case[:4], dtype)
+    found = played(model=model, readout=readout, dim=model_case.dim)
     assert found.transcript.errors == 0
-    assert found.transcript.symbols == 128 * 2 * 2 * 32
+    assert found.transcript.symbols == 128 * model.layers * model.kv_heads * model_case.dim
     full = 2 * found.transcript.symbols * (32 if dtype == "float32" else 16)
     assert (
         found.accounts.full_cache_bits == found.accounts.nominal_bits == found.accounts.allocated_bits == full
