@@ -1,4 +1,4 @@
-"""Intervals for a mean that stay valid however often, and whenever, one looks: when may a repetition stop?
+"""Intervals for a mean that stay valid however often one looks: they tell when repeating may stop.
 
 The hedged betting sequence of Waudby-Smith and Ramdas (Estimating means of bounded random variables by
 betting, JRSS B 86, 2024, arXiv:2010.09686). Against every candidate mean m two gamblers bet on independent

@@ -64,7 +64,8 @@ def _dask(address: str) -> Iterator[Executor]:
 
     try:
         asyncio.run(identify())
-    except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise ValueError(f"no scheduler of dask answers at {address}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = str(error) or f"silence for {CONNECT_SECONDS} seconds"
+        raise ValueError(f"no scheduler of dask answers at {address}: {reason}") from error
     with Client(address, set_as_default=False) as client:
         yield client.get_executor(pure=False)

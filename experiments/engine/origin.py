@@ -24,11 +24,10 @@ def machine() -> dict[str, str]:
         "system".
     """
     import numpy as np
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
     from threadpoolctl import threadpool_info
 
     np.ones((1, 1)) @ np.ones((1, 1))  # so that there is a BLAS to ask
-    used = [feature for feature in __cpu_dispatch__ if __cpu_features__[feature]]
+    used = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     blas = {
         f"{each['internal_api']} {each['version']} {each.get('architecture', '')}".strip()
         for each in threadpool_info()
