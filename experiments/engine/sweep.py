@@ -98,34 +98,33 @@ def run(
     lost : list of Lost
         The blocks that are missing among them, in the same order.
     """
-    blocks = [(task, block) for task in tasks for block in range(task.blocks)]
+    blocks = [(task, (id, block)) for task in tasks for id in [task.id] for block in range(task.blocks)]
     done = finished(tasks, store, seed=seed)
     progress(len(done))
     lost: dict[tuple[str, int], Lost] = {}
-    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, int]] = {}
+    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, tuple[str, int]]] = {}
     try:
-        for task, block in blocks:
-            if (task.id, block) not in done:
-                work = (task.claim, task.parameters, seed, task.id, block)
-                futures[executor.submit(_measure, *work)] = (task, block)
+        for task, key in blocks:
+            if key not in done:
+                futures[executor.submit(_measure, task.claim, task.parameters, seed, *key)] = (task, key)
         for future in as_completed(futures):
-            task, block = futures[future]
+            task, (id, block) = futures[future]
             try:
                 measured, seconds = future.result()
             except Exception as error:
                 reason = str(error) if isinstance(error, WorkerError) else told(error)
-                lost[task.id, block] = Lost(task, block, reason)
+                lost[id, block] = Lost(task, block, reason)
             else:
-                key = (task.id, str(seed), block, code_digest(task.claim))
-                record = Record(*key, task.claim, task.variant, task.parameters, measured, seconds)
+                asked = (id, str(seed), block, code_digest(task.claim))
+                record = Record(*asked, task.claim, task.variant, task.parameters, measured, seconds)
                 store.add(record)
-                done[task.id, block] = record
+                done[id, block] = record
             progress(1)
     finally:
         for future in futures:
             future.cancel()
-    asked = [(task.id, block) for task, block in blocks]
-    return [done[key] for key in asked if key in done], [lost[key] for key in asked if key in lost]
+    keys = [key for _, key in blocks]
+    return [done[key] for key in keys if key in done], [lost[key] for key in keys if key in lost]
 
 
 def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[str, int], Record]:
@@ -146,7 +145,7 @@ def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[st
         Records by task id and block.
     """
     return {
-        (task.id, record.block): record
+        (record.task, record.block): record
         for task in tasks
         for record in store.records(task=task.id, seed=str(seed))
         if record.code == code_digest(task.claim) and record.block < task.blocks
