@@ -10,7 +10,7 @@ from kvfloor.attention.engines.transformers.compressors import presses
 from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing
 from kvfloor.attention.engines.transformers.model import Model
 from kvfloor.experiments.drawing import style
-from kvfloor.experiments.engine.store import Store
+from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import Task, run
 from kvfloor.experiments.game import real
 from kvfloor.experiments.game.randomness import Randomness
@@ -140,7 +140,10 @@ def leaderboard(
     list of dict
         The table's rows; see `kvfloor.experiments.show.leaderboard_page.table`.
     """
-    records = run(tasks(), store, seed=seed, executor=executor, progress=progress)
+    records, lost = run(tasks(), store, seed=seed, executor=executor, progress=progress)
+    for play in lost:
+        task, cannot = play.task, {"cannot": play.reason}
+        records.append(Record(task.id, str(seed), 0, "", task.claim, "claim", task.parameters, cannot, 0.0))
     rows = table(records)
     write(rows, folder, records[0].parameters, seed)
     with style.styled():

@@ -17,7 +17,7 @@ from kvfloor.attention.engines.transformers.library import needed
 from kvfloor.attention.engines.transformers.model import Model
 from kvfloor.experiments.game.protocol import Transcript
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 from kvfloor.reductions.weights.transformer import ONE, TransformerEncoding
 
 __all__ = ["Accounts", "Party", "Played", "Setting", "measure", "play"]

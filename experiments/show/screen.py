@@ -74,7 +74,7 @@ _SIDES = {"values": "values", "keys": "keys", "both": "keys and values"}
 def print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
     """Print the table of verdicts, and the numbers of whatever did not come out as it must."""
     verdicts = table("claim", "verdict", "control", "checks", "seconds")
-    colours = {"holds": "green", "fails": "red", "broken": "magenta"}
+    colours = {"holds": "green", "fails": "red", "broken": "magenta", "unfinished": "yellow"}
     for outcome in outcomes:
         checks = outcome.evidence["checks"]
         passed = f"{sum(check['passed'] for check in checks)} of {len(checks)}"
@@ -87,6 +87,9 @@ def print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
         wrong += [c for c in outcome.evidence["controls"] if c["passed"] or c["evidence"] == {"rows": 0}]
         for check in wrong if outcome.verdict != "holds" else []:
             click.echo(f"{outcome.id}: {check['name']}: {json.dumps(check['evidence'])}")
+        for block in outcome.evidence["lost"]:
+            asked = f"{json.dumps(block['parameters'])}, block {block['block']}"
+            click.echo(f"{outcome.id}: lost: {asked}: {block['reason']}")
 
 
 @contextlib.contextmanager

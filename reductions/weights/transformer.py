@@ -14,7 +14,8 @@ import numpy as np
 
 from kvfloor.reductions.encodings.protocol import Floats
 from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 from kvfloor.reductions.weights.basis import Basis, Rows
 from kvfloor.reductions.weights.compiler import (
     DIVISOR,
