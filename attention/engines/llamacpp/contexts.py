@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.attention.caches.wire import WireError
 from kvfloor.attention.engines.llamacpp.files import write_model
 from kvfloor.attention.engines.llamacpp.library import library, logged, unknown_build
 from kvfloor.attention.engines.llamacpp.parameters import FLASH, TYPES, fields
 from kvfloor.attention.engines.llamacpp.settings import Settings
-from kvfloor.attention.caches.wire import WireError
 
 __all__ = ["Context", "EngineFailedError", "opened"]
 
@@ -48,6 +48,8 @@ class Context:
         Logits a token.
     sequence : int
         The sequence that is written and read.
+    room : int
+        Tokens that it has room for.
     buffer_bytes : int
         What the engine has allocated for keys and values of all sequences.
     rotated : bool
@@ -58,6 +60,7 @@ class Context:
     width: int
     vocabulary: int
     sequence: int
+    room: int
     buffer_bytes: int
     rotated: bool
 
@@ -89,6 +92,8 @@ class Context:
         """
         rows = np.ascontiguousarray(rows, np.float32)
         start = self.length
+        if start + len(rows) > self.room:
+            raise EngineFailedError(f"llama.cpp has room for {self.room} tokens, not for {start + len(rows)}")
         batch = library().llama_batch_init(len(rows), self.width, 1)
         try:
             batch.n_tokens = len(rows)
@@ -97,7 +102,9 @@ class Context:
                 batch.pos[token], batch.n_seq_id[token], batch.logits[token] = start + token, 1, answers
                 batch.seq_id[token][0] = self.sequence
             if status := library().llama_decode(self.handle, batch):
-                raise EngineFailedError(f"llama.cpp cannot take {len(rows)} tokens: llama_decode gives {status}")
+                raise EngineFailedError(
+                    f"llama.cpp cannot take {len(rows)} tokens: llama_decode gives {status}"
+                )
         finally:
             library().llama_batch_free(batch)
         if not answers:
@@ -133,7 +140,11 @@ class Context:
 
 @contextlib.contextmanager
 def opened(
-    weights: Mapping[str, NDArray[Any]], dim: int, settings: Settings, tokens: int, architecture: str = "llama"
+    weights: Mapping[str, NDArray[Any]],
+    dim: int,
+    settings: Settings,
+    tokens: int,
+    architecture: str = "llama",
 ) -> Iterator[Context]:
     """Give a new model with an empty cache for as long as a block runs.
 
@@ -200,10 +211,8 @@ def _opened(
         if not handle:
             raise EngineFailedError(f"llama.cpp refuses the cache{_complaint()}")
         head = weights["unembed"]
-        entries = dim * (len(weights["0.key"]) // dim)
-        yield Context(
-            handle, head.shape[1], len(head), settings.sequences - 1, _buffer_bytes(entries), _rotates()
-        )
+        reported = _buffer_bytes(len(weights["0.key"])), _rotates()
+        yield Context(handle, head.shape[1], len(head), settings.sequences - 1, tokens, *reported)
     finally:
         if handle:
             lib.llama_free(handle)
@@ -275,8 +284,9 @@ def proved() -> None:
                 "n_seq_max": 2,
                 "n_threads": 1,
             }
-            words = f"flash_attn = {'enabled' if settings.flash == 'on' else 'disabled'}", (
-                f"kv_unified = {'true' if settings.unified else 'false'}"
+            words = (
+                f"flash_attn = {'enabled' if settings.flash == 'on' else 'disabled'}",
+                (f"kv_unified = {'true' if settings.unified else 'false'}"),
             )
             told = re.sub(" +", " ", logged())
             if got != expected or not all(word in told for word in words):
@@ -286,8 +296,9 @@ def proved() -> None:
                 context.feed(np.ones((1, context.width), np.float32))
                 sizes.append(len(context.state()))
             grown[settings.type_k, settings.flash] = sizes[1] - sizes[0]
-    with contextlib.suppress(EngineFailedError), _opened(
-        weights, 32, replace(asked, type_v="q8_0"), 256, "llama"
+    with (
+        contextlib.suppress(EngineFailedError),
+        _opened(weights, 32, replace(asked, type_v="q8_0"), 256, "llama"),
     ):
         raise unknown_build("takes a type of values for one of keys, or flash attention for something else")
     if grown["f32", "off"] - grown["q8_0", "off"] != 32 * 4 - 34 or grown["f32", "on"] != grown["f32", "off"]:

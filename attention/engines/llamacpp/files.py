@@ -87,7 +87,9 @@ def write_model(
     tensors["output_norm.weight"] = np.ones(width)
     if settings.sliding_window:
         writer.add_sliding_window(settings.sliding_window)
-        writer.add_array(f"{name}.attention.sliding_window_pattern", [settings.slides(i) for i in range(layers)])
+        writer.add_array(
+            f"{name}.attention.sliding_window_pattern", [settings.slides(i) for i in range(layers)]
+        )
         writer.add_logit_scale(1.0)
         tensors |= {f"blk.{i}.attn_sinks.weight": np.full(heads, NO_SINK) for i in range(layers)}
     for layer in range(layers):

@@ -78,12 +78,14 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # what each returns, and what it tak
 _lines: list[str] = []
 
 
-@_LOG
 def _keep(level: int, text: bytes, user_data: Any) -> None:
     """Keep what the library logs, the last lines of it."""
     del level, user_data
     _lines.append(text.decode(errors="replace"))
     del _lines[:-4096]
+
+
+_KEEP = _LOG(_keep)  # as long as the library may call it
 
 
 def logged(*, forget: bool = False) -> str:
@@ -157,7 +159,7 @@ def library() -> Any:
             raise unknown_build(f"lacks the function {name}")
         function = getattr(loaded, name)
         function.restype, function.argtypes = returned, taken
-    loaded.llama_log_set(_keep, None)
+    loaded.llama_log_set(_KEEP, None)
     loaded.llama_backend_init()
     return loaded
 

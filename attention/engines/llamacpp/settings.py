@@ -1,7 +1,7 @@
 """A cache of llama.cpp from a text.
 
-    llamacpp:type_k=q8_0,type_v=q4_0
-    llamacpp:type_k=f16,type_v=f16,flash=off,rotation=off,sequences=4,unified=on,sliding_window=128
+llamacpp:type_k=q8_0,type_v=q4_0
+llamacpp:type_k=f16,type_v=f16,flash=off,rotation=off,sequences=4,unified=on,sliding_window=128
 """
 
 from dataclasses import dataclass, fields
