@@ -2,12 +2,11 @@
 
 import contextlib
 import ctypes
-import functools
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,16 @@ from kvfloor.attention.engines.llamacpp.library import library, logged, unknown_
 from kvfloor.attention.engines.llamacpp.parameters import FLASH, TYPES, fields
 from kvfloor.attention.engines.llamacpp.settings import Settings
 
-__all__ = ["Context", "EngineFailedError", "opened"]
+__all__ = ["TOGETHER", "Context", "EngineFailedError", "opened", "opened_file"]
 
-TOGETHER = 512  # tokens that the engine computes at once
+TOGETHER = 512
+"""Tokens that the engine computes at once."""
+
 _BUFFER = re.compile(
     r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers, +\d+/(\d+) seqs\), "
     r"K \((\w+)\): +[\d.]+ MiB, V \((\w+)\)"
 )
+_ENTRIES = re.compile(r"n_embd_[kv]_gqa += (\d+)")
 _ROTATED = re.compile(r"n_rot_[kv] = (\d+)")
 
 
@@ -70,13 +72,13 @@ class Context:
         memory = library().llama_get_memory(self.handle)
         return int(library().llama_memory_seq_pos_max(memory, self.sequence)) + 1
 
-    def feed(self, rows: NDArray[np.float32], *, answers: bool = False) -> NDArray[np.float32] | None:
+    def feed(self, tokens: NDArray[Any], *, answers: bool = False) -> NDArray[np.float32] | None:
         """Append tokens to the sequence.
 
         Parameters
         ----------
-        rows : ndarray of float32, shape (m, H)
-            Their embeddings.
+        tokens : ndarray of float32, shape (m, H), or of int32, shape (m,)
+            Embeddings, or numbers in the vocabulary.
         answers : bool
             Whether their logits are asked for.
 
@@ -90,27 +92,25 @@ class Context:
         EngineFailedError
             If the engine cannot take them.
         """
-        rows = np.ascontiguousarray(rows, np.float32)
-        start = self.length
-        if start + len(rows) > self.room:
-            raise EngineFailedError(f"llama.cpp has room for {self.room} tokens, not for {start + len(rows)}")
-        batch = library().llama_batch_init(len(rows), self.width, 1)
+        lib, count, start = library(), len(tokens), self.length
+        if start + count > self.room:
+            raise EngineFailedError(f"llama.cpp has room for {self.room} tokens, not for {start + count}")
+        embedded = tokens.ndim == 2
+        given = np.ascontiguousarray(tokens, np.float32 if embedded else np.int32)
+        batch = lib.llama_batch_init(count, self.width if embedded else 0, 1)
         try:
-            batch.n_tokens = len(rows)
-            ctypes.memmove(batch.embd, rows.ctypes.data, rows.nbytes)
-            for token in range(len(rows)):
+            batch.n_tokens = count
+            ctypes.memmove(batch.embd if embedded else batch.token, given.ctypes.data, given.nbytes)
+            for token in range(count):
                 batch.pos[token], batch.n_seq_id[token], batch.logits[token] = start + token, 1, answers
                 batch.seq_id[token][0] = self.sequence
-            if status := library().llama_decode(self.handle, batch):
-                raise EngineFailedError(
-                    f"llama.cpp cannot take {len(rows)} tokens: llama_decode gives {status}"
-                )
+            if status := lib.llama_decode(self.handle, batch):
+                raise EngineFailedError(f"llama.cpp cannot take {count} tokens: llama_decode gives {status}")
         finally:
-            library().llama_batch_free(batch)
+            lib.llama_batch_free(batch)
         if not answers:
             return None
-        found = np.ctypeslib.as_array(library().llama_get_logits(self.handle), (len(rows), self.vocabulary))
-        return found.copy()
+        return np.ctypeslib.as_array(lib.llama_get_logits(self.handle), (count, self.vocabulary)).copy()
 
     def forget(self, length: int) -> None:
         """Drop all tokens of the sequence from position `length` on."""
@@ -168,27 +168,42 @@ def opened(
 
     Raises
     ------
-    EngineFailedError
-        If the engine refuses the settings.
     ValueError
-        If the extra is not installed, the build is unknown or a parameter is wrong.
+        If the extra is not installed or a parameter is wrong; `EngineFailedError` if the engine refuses it.
     """
-    proved()
-    with _opened(weights, dim, settings, tokens, architecture) as context:
-        yield context
-
-
-@contextlib.contextmanager
-def _opened(
-    weights: Mapping[str, NDArray[Any]], dim: int, settings: Settings, tokens: int, architecture: str
-) -> Iterator[Context]:
-    """Do what `opened` does, on trust."""
-    lib = library()
     with tempfile.TemporaryDirectory(prefix="kvfloor-") as folder:
         path = Path(folder) / "model.gguf"
         write_model(path, weights, dim, settings, architecture)
-        logged(forget=True)
-        model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        with opened_file(path, settings, tokens) as context:
+            yield context
+
+
+@contextlib.contextmanager
+def opened_file(path: Path, settings: Settings, tokens: int) -> Iterator[Context]:
+    """Give the model in a file with an empty cache for as long as a block runs.
+
+    Parameters
+    ----------
+    path : Path
+        A model file.
+    settings : Settings
+        The cache; its window is the file's.
+    tokens : int
+        How many tokens a sequence has room for.
+
+    Yields
+    ------
+    Context
+        The model and its cache.
+
+    Raises
+    ------
+    EngineFailedError
+        If the engine refuses the file or the settings.
+    """
+    lib = library()
+    logged(forget=True)
+    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
     if not model:
         raise EngineFailedError(f"llama.cpp cannot load the model{_complaint()}")
     parameters = fields().made(
@@ -210,9 +225,8 @@ def _opened(
             handle = lib.llama_init_from_model(model, parameters)
         if not handle:
             raise EngineFailedError(f"llama.cpp refuses the cache{_complaint()}")
-        head = weights["unembed"]
-        reported = _buffer_bytes(len(weights["0.key"])), _rotates()
-        yield Context(handle, head.shape[1], len(head), settings.sequences - 1, tokens, *reported)
+        sizes = lib.llama_model_n_embd(model), lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+        yield Context(handle, *sizes, settings.sequences - 1, tokens, _buffer_bytes(), _rotates())
     finally:
         if handle:
             lib.llama_free(handle)
@@ -234,12 +248,13 @@ def _rotation(wanted: bool) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _buffer_bytes(entries: int) -> int:
-    """Return the bytes of the buffers that the engine reports, given the entries of a token's keys in a layer."""
-    total = 0
-    for mebibytes, cells, layers, streams, type_k, type_v in _BUFFER.findall(logged()):
-        rows = [entries * TYPES[t][2] // TYPES[t][1] for t in (type_k, type_v)]
-        size = int(cells) * int(layers) * int(streams) * sum(rows)
+def _buffer_bytes() -> int:
+    """Return the bytes of the buffers that the engine reports, exactly: by cells, layers and types."""
+    text, total = logged(), 0
+    entries = [int(found) for found in _ENTRIES.findall(text)]  # of a token's keys and values in a layer
+    for mebibytes, cells, layers, streams, *types in _BUFFER.findall(text):
+        row = sum(n * TYPES[t][2] // TYPES[t][1] for n, t in zip(entries, types, strict=True))
+        size = int(cells) * int(layers) * int(streams) * row
         if abs(size / 2**20 - float(mebibytes)) > 0.00501:  # reported to two decimals
             raise unknown_build(f"reports a cache of {mebibytes} MiB where its types give {size} bytes")
         total += size
@@ -257,59 +272,3 @@ def _complaint() -> str:
     """Return the last thing that the engine logged, as a remark."""
     lines = [line.strip() for line in logged().splitlines() if line.strip()]
     return f": {lines[-1]}" if lines else ""
-
-
-@functools.cache
-def proved() -> None:
-    """Show on a tiny model that the library does what its parameters say.
-
-    Raises
-    ------
-    UnknownBuildError
-        If sizes are not those that were asked for, a token's state is not of the types that were asked for,
-        or a switch has no effect.
-    """
-    weights = _tiny()
-    asked = Settings("f32", "f16", flash="off", sequences=2)
-    grown = {}
-    for settings in (asked, replace(asked, type_k="q8_0"), replace(asked, unified=True, flash="on")):
-        with _opened(weights, 32, settings, 768, "llama") as context:
-            lib, got = library(), {}
-            for name in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_threads"):
-                got[name] = getattr(lib, f"llama_{name}")(context.handle)
-            expected = {
-                "n_ctx": 768 * (1 if settings.unified else 2),
-                "n_batch": 768,
-                "n_ubatch": TOGETHER,
-                "n_seq_max": 2,
-                "n_threads": 1,
-            }
-            words = (
-                f"flash_attn = {'enabled' if settings.flash == 'on' else 'disabled'}",
-                (f"kv_unified = {'true' if settings.unified else 'false'}"),
-            )
-            told = re.sub(" +", " ", logged())
-            if got != expected or not all(word in told for word in words):
-                raise unknown_build(f"takes {expected} and {', '.join(words)} for {got}")
-            sizes = []
-            for _ in range(2):
-                context.feed(np.ones((1, context.width), np.float32))
-                sizes.append(len(context.state()))
-            grown[settings.type_k, settings.flash] = sizes[1] - sizes[0]
-    with (
-        contextlib.suppress(EngineFailedError),
-        _opened(weights, 32, replace(asked, type_v="q8_0"), 256, "llama"),
-    ):
-        raise unknown_build("takes a type of values for one of keys, or flash attention for something else")
-    if grown["f32", "off"] - grown["q8_0", "off"] != 32 * 4 - 34 or grown["f32", "on"] != grown["f32", "off"]:
-        raise unknown_build(f"stores a token in {grown} bytes, which are not those of the types asked for")
-
-
-def _tiny() -> dict[str, NDArray[np.float32]]:
-    """Return the matrices of a model of one layer and one head of 32 channels that does nothing."""
-    shapes = {
-        "query": (32, 64), "key": (32, 64), "value": (32, 64), "output": (64, 32),
-        "gate": (1, 64), "up": (1, 64), "down": (64, 1),
-    }  # fmt: skip
-    matrices = {f"0.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    return matrices | {"unembed": np.zeros((1, 64), np.float32)}

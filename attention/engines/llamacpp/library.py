@@ -64,7 +64,9 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # what each returns, and what it tak
     "llama_memory_seq_rm": (c_bool, c_void_p, c_int32, c_int32, c_int32),
     "llama_model_default_params": (Blob,),
     "llama_model_free": (None, c_void_p),
+    "llama_model_get_vocab": (c_void_p, c_void_p),
     "llama_model_load_from_file": (c_void_p, c_char_p, Blob),
+    "llama_model_n_embd": (c_int32, c_void_p),
     "llama_n_batch": (c_uint32, c_void_p),
     "llama_n_ctx": (c_uint32, c_void_p),
     "llama_n_seq_max": (c_uint32, c_void_p),
@@ -73,6 +75,8 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # what each returns, and what it tak
     "llama_state_seq_get_data": (c_size_t, c_void_p, c_void_p, c_size_t, c_int32),
     "llama_state_seq_get_size": (c_size_t, c_void_p, c_int32),
     "llama_state_seq_set_data": (c_size_t, c_void_p, c_void_p, c_size_t, c_int32),
+    "llama_tokenize": (c_int32, c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool),
+    "llama_vocab_n_tokens": (c_int32, c_void_p),
 }
 
 _lines: list[str] = []

@@ -3,7 +3,7 @@
 The struct grows from build to build. Its fields keep their order and their defaults, so a field is looked for
 between landmarks: the sizes at the start, four enums of -1 (the last is flash attention), four floats of -1,
 then the first two adjacent ones (the types of keys and values, f16), then six booleans. A build without these
-landmarks is refused; `kvfloor.attention.engines.llamacpp.contexts.proved` shows by use that the fields found
+landmarks is refused; `kvfloor.attention.engines.llamacpp.proof.proved` shows by use that the fields found
 are the right ones.
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.engines.llamacpp.contexts import opened
+from kvfloor.attention.engines.llamacpp.proof import proved
 from kvfloor.attention.engines.llamacpp.settings import Settings
 
 __all__ = ["Written", "read", "write"]
@@ -72,6 +73,7 @@ def write(
     ValueError
         If the extra is missing, a parameter is wrong, or the engine refuses.
     """
+    proved()
     layers = sum(name.endswith(".query") for name in weights)
     kv_heads = len(weights["0.key"]) // dim
     with opened(weights, dim, settings, len(rows), architecture) as context:
@@ -124,6 +126,7 @@ def read(
     ValueError
         As in `write`.
     """
+    proved()
     own = 0 if first is None else len(first)
     together = 1 if settings.sliding_window else QUESTIONS
     with opened(weights, dim, settings, tokens + own + together, architecture) as context:
