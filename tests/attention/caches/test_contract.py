@@ -65,6 +65,16 @@ REPRESENTATIVES = {
         "subgen4:delta=2.0,cluster_slots=3,value_slots=4",
         "subgen4:delta=1e-9,cluster_slots=1,value_slots=1",
     ],
+    "linear-attention": ["linear-attention", "linear-attention:degree=2,dtype=bfloat16"],
+    "delta-net": ["delta-net", "delta-net:degree=2,rate=0.5,dtype=float64"],
+    "gated-delta-net": ["gated-delta-net", "gated-delta-net:rate=0.5,decay=0.9,dtype=float16"],
+    "selective-ssm": ["selective-ssm", "selective-ssm:slots=9,forget=nothing,dtype=float16"],
+    "rwkv": ["rwkv", "rwkv:slots=9,decay=0.25,dtype=float64"],
+    "hybrid": [
+        "hybrid:window_tokens=3",
+        "hybrid:window_tokens=1,state=selective-ssm,dtype=float64",
+        "hybrid:window_tokens=50,state=linear-attention,share=0.5,dtype=bfloat16",
+    ],
     "heads": ["heads:kept_tokens=7", "heads:kept_tokens=5,rule=h2o", "heads:kept_tokens=3,rule=random"],
 }
 SIDES = [
