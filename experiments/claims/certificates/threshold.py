@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.bounds.certificates import frontier_accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
@@ -89,7 +90,7 @@ def no_code(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(1024, "hamming", "bitpack:kept_tokens=585", 1.0)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
     keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys(), dtype=np.float32)
     encoding = ValuesEncoding.binary(keys, VALUE_DIM, incoherence=incoherence(keys), decoder="typical")

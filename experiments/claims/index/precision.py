@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.bounds.certificates import rate_distortion
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count
 from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
@@ -61,7 +62,13 @@ def disguised(scale: Scale) -> list[dict[str, Any]]:
     return cells(cache=["uniform-values:bits=8"], really=["bitpack"], noise=[False], tokens=[512], eta=[0.1])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play with so many levels."""
+
+    levels: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play an instance with all the levels that eta tells apart."""
     tokens, eta = parameters["tokens"], parameters["eta"]
     keys = gaussian_keys(tokens, DIM, randomness.keys(), dtype=np.float64)

@@ -17,6 +17,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding
@@ -94,7 +95,14 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Certified):
+    """A play over a pyramid."""
+
+    earlier_tokens: int
+    query_norm: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one pyramid against an adversary that moves every answer by up to eta."""
     side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     variant = parameters.get("variant")
