@@ -14,8 +14,9 @@ from math import floor, inf, log
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.encodings.protocol import Floats, Tokens, check_outputs
-from kvfloor.reductions.keys.projections import check_unit_rows
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.incoherence import check_unit_rows
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Tokens
+from kvfloor.reductions.checks import Floats
+from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.weights.basis import Basis, Rows
 from kvfloor.reductions.weights.compiler import Shape, Weights, compiled, residual_stream, weighed
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from kvfloor.reductions.encodings.keyside import KeysEncoding
 
 from kvfloor.reductions.encodings.heads import MultiHeadEncoding
-from kvfloor.reductions.encodings.keyside import KeysEncoding
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.projections import gaussian_keys
