@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
@@ -83,7 +83,24 @@ def cut_off(scale: Scale) -> list[dict[str, Any]]:
     return [{"models": True, "without_source": SOFTMAX}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Played(TypedDict):
+    """What an arrow promises, and what its instance certifies in a play."""
+
+    floor_bits: float
+    certified_bits: float
+    query_norm: float
+    played_norm: float
+    errors: int
+    wire_bits: int
+
+
+class Pushed(TypedDict):
+    """The largest floor of every model."""
+
+    floor_bits: dict[str, float]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Played | Pushed:
     """Push the bound along an arrow and play its instance, or push it to every model."""
     if "models" in parameters:
         return _models(parameters.get("without_source"))
@@ -121,7 +138,7 @@ def _promising(arrow: Reduction, bits: int) -> Reduction:
     return replace(arrow, down=down)
 
 
-def _models(without_source: str | None) -> dict[str, Any]:
+def _models(without_source: str | None) -> Pushed:
     """Return the largest floor of every model of the package at the example's shape."""
     models = [node for node in atlas() if node != INDEX]
     graph = atlas([r for r in REDUCTIONS if r.source != without_source])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -77,7 +77,26 @@ def accused(scale: Scale) -> list[dict[str, Any]]:
     return [{"cheat": "bitpack:kept_tokens=128"}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Honest(TypedDict):
+    """How close the closest of many plays came to its certificate."""
+
+    plays: int
+    slack_bits: float
+    wire_bits: int
+    certified_bits: float
+
+
+class Cheated(TypedDict):
+    """How the audit of a cheat ended."""
+
+    outcome: str
+    why: str
+    accuracy: float
+    wire_bits: int
+    certified_bits: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Honest | Cheated:
     """Play honest caches many times in this process, or audit a cheat between fresh ones."""
     if "honest" in parameters:
         return _play_honestly(parameters["honest"], randomness)
@@ -90,7 +109,7 @@ def _encoding(tokens: int, value_dim: int, rng: np.random.Generator) -> ValuesEn
     return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
-def _play_honestly(cache: str, randomness: Randomness) -> dict[str, Any]:
+def _play_honestly(cache: str, randomness: Randomness) -> Honest:
     """Return how close many plays came to the certificate; the closest one's numbers."""
     plays = []
     for number in range(PLAYS):
@@ -103,7 +122,7 @@ def _play_honestly(cache: str, randomness: Randomness) -> dict[str, Any]:
     return {"plays": PLAYS, "slack_bits": slack, "wire_bits": wire, "certified_bits": certified}
 
 
-def _audit_cheat(cache: str, randomness: Randomness) -> dict[str, Any]:
+def _audit_cheat(cache: str, randomness: Randomness) -> Cheated:
     """Return how an audit of a cheat ends."""
     encoding = _encoding(CHEAT_TOKENS, CHEAT_VALUE_DIM, randomness.keys())
     try:

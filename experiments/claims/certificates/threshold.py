@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
@@ -90,7 +91,7 @@ def no_code(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(1024, "hamming", "bitpack:kept_tokens=585", 1.0)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
     keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys(), np.float32)
     encoding = ValuesEncoding.build(keys, VALUE_DIM, accuracy=TYPICAL)

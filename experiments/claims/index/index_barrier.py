@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Instanced
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.keys.known import Keys
@@ -52,7 +53,7 @@ def short_queries(scale: Scale) -> list[dict[str, Any]]:
     return cells(keys=["equiangular"], tokens=[256], dim=[257], eta=ETAS, secret_share=[0.6])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     """Play one instance against an adversary that moves every answer by up to eta."""
     tokens, dim, eta = parameters["tokens"], parameters["dim"], parameters["eta"]
     kind = parameters["keys"]

@@ -1,7 +1,7 @@
 """Keys are as incompressible as values, and who spares the keys is caught there (theory 3, keys)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,22 @@ class HalfKeys(Dense):
         super()._restore(counts, [keys, arrays[1]])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Sides(TypedDict):
+    """A count for either side."""
+
+    keys: int
+    values: int
+
+
+class Measured(TypedDict):
+    """A play, its symbols told apart by side."""
+
+    wire_bits: int
+    errors: Sides
+    symbols: Sides
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play INDEX in the keys, or in both sides, and count the errors of each side."""
     eta, cache = parameters.get("eta", 0.0), parameters.get("cache", "dense:dtype=float64")
     if parameters["kind"] == "guaranteed":
@@ -141,10 +156,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     in_keys = indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
     return {
         "wire_bits": wire_bits,
-        "errors": {
-            side: int(wrong[mask].sum()) for side, mask in zip(SIDES, (in_keys, ~in_keys), strict=True)
-        },
-        "symbols": {side: int(mask.sum()) for side, mask in zip(SIDES, (in_keys, ~in_keys), strict=True)},
+        "errors": {"keys": int(wrong[in_keys].sum()), "values": int(wrong[~in_keys].sum())},
+        "symbols": {"keys": int(in_keys.sum()), "values": int((~in_keys).sum())},
     }
 
 

@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.bounds.frontier import rate_distortion
 from kvfloor.reductions.encodings.levels import Levels
@@ -63,7 +64,13 @@ def disguised(scale: Scale) -> list[dict[str, Any]]:
     return cells(cache=["uniform-values:bits=8"], really=["bitpack"], noise=[False], tokens=[512], eta=[0.1])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play with so many levels."""
+
+    levels: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play an instance with all the levels that eta tells apart."""
     tokens, eta = parameters["tokens"], parameters["eta"]
     keys = Keys.drawn("gaussian", tokens, DIM, randomness.keys()).measured()

@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Certified
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.checks import Floats
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
@@ -123,7 +124,16 @@ def leaking(scale: Scale) -> list[dict[str, Any]]:
     return [_cell("e8", 8, cache="kvfloor.experiments.game.cheats:ModuleGlobal")]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Certified):
+    """A play over a packing."""
+
+    asked: int
+    keys: int
+    largest_product: float
+    query_norm: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one instance against an adversary that moves every answer by up to eta."""
     rng = randomness.keys()
     keys = _keys(parameters, rng)

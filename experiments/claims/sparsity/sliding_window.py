@@ -1,7 +1,7 @@
 """A window whose evicted values still count: exact in O(dW) bits, and d_v W of them are needed (theory 5)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Certified
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
@@ -122,7 +123,15 @@ class AddsInPairs(UnmaskedWindow):
         return total
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Streamed(TypedDict):
+    """Largest error of a rolling state, and its bound."""
+
+    error: float
+    bound: float
+    states: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Certified | Streamed:
     """Compare a cache with the reference on a random stream, or play INDEX against worst-case noise."""
     if parameters["kind"] == "stream":
         return _measure_stream(parameters, randomness)
@@ -138,7 +147,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     }
 
 
-def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Streamed:
     """Return the largest error in units of its bound, and how many states different blocks leave."""
     tokens, window = parameters["tokens"], parameters["window"]
     dtype = np.dtype(parameters["dtype"]).type

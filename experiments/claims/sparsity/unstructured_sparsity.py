@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,24 @@ def evicting(scale: Scale) -> list[dict[str, Any]]:
     return cells(tokens=[1024], dim=[64], kappa=[1e-3], cache=caches)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Support(TypedDict):
+    """How few tokens hold a query's weight."""
+
+    query_norm: float
+    most_tokens: int
+    median_tokens: float
+
+
+class Played(Support):
+    """The same, with a play."""
+
+    errors: int
+    symbols: int
+    wire_bits: int
+    certified_bits: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Support | Played:
     """Return the largest and the median effective support of all queries and, with a cache, a play."""
     tokens, kappa = parameters["tokens"], parameters["kappa"]
     keys = gaussian_keys(tokens, parameters["dim"], randomness.keys())
@@ -60,7 +77,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     stated = parameters.get("norm_share", 1.0) * log(tokens / kappa) / (1 - eps)  # n e^{-C (1-eps)} = kappa
     norm = parameters.get("secret_share", 1.0) * stated
     support = effective_support(norm * (keys @ keys.T), 1 - kappa)
-    measured = {
+    measured: Support = {
         "query_norm": norm,
         "most_tokens": int(support.max()),
         "median_tokens": float(np.median(support)),
@@ -69,7 +86,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         return measured
     encoding = ValuesEncoding.build(Keys(keys, eps), VALUE_DIM, accuracy=Accuracy(ETA), query_norm=norm)
     transcript = play(encoding, parameters["cache"], randomness, eta=ETA)
-    return measured | {
+    return {
+        **measured,
         "errors": transcript.errors,
         "symbols": transcript.symbols,
         "wire_bits": transcript.wire_bits,

@@ -21,6 +21,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Instanced
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
@@ -100,7 +101,7 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     """Play one instance on n^2 rows against an adversary that moves every answer by up to eta."""
     side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     rng = randomness.keys()

@@ -12,6 +12,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.encodings.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
@@ -107,7 +108,14 @@ def heads(stream: str, tokens: int, rng: np.random.Generator) -> list[Encoding]:
     return [*few, *many]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play, and which heads were taken for structural."""
+
+    structural: list[bool]
+    tokens: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Classify the heads on a calibration stream, share the budget out, and play."""
     tokens = sum(map_tokens(halving_pyramid(parameters["side"]))[:-1])
     rng = randomness.keys()

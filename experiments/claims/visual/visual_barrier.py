@@ -18,6 +18,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
@@ -98,7 +99,14 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Certified):
+    """A play over a pyramid."""
+
+    earlier_tokens: int
+    query_norm: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one pyramid against an adversary that moves every answer by up to eta."""
     side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     variant = parameters.get("variant")
