@@ -14,7 +14,7 @@ from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Certified
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.checks import Floats
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.kissing import KISSING

@@ -18,8 +18,8 @@ from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cell
 from kvfloor.experiments.judging.measured import Certified
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
+from kvfloor.reductions.encodings.streams.windowed import WindowEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.windowed import WindowEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 

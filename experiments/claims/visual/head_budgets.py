@@ -13,11 +13,11 @@ from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Decoded
-from kvfloor.reductions.encodings.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.protocol import Encoding
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens
 from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.encodings.values import required_query_norm, values_reading
-from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys, hadamard_keys
 
