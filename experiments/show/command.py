@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kvfloor.experiments.audits.real_auditor import RealAudit
     from kvfloor.experiments.judging.claim import Claim
 
-__all__ = ["main", "run_claim"]
+__all__ = ["main"]
 
 RESULTS = "kvfloor.sqlite"
 FIGURES = "figures"
@@ -431,8 +431,3 @@ def merge(results: tuple[str, ...], into: str) -> None:
         with Store(into) as target:
             added = target.merge(records)
         click.echo(f"{name}: {added} blocks added, {len(records) - added} were there already.")
-
-
-def run_claim(claim: str) -> None:
-    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
-    main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")
