@@ -19,9 +19,15 @@ from kvfloor.attention.caches.mixing.lowrank import LowRank
 from kvfloor.attention.caches.mixing.merging import Merge
 from kvfloor.attention.caches.public.bit_packing import BitPack
 from kvfloor.attention.caches.public.covering_codes import Golay, Hamming, Repetition
+from kvfloor.attention.caches.quantised.blocks import Blocks
 from kvfloor.attention.caches.quantised.qjl import QJL
 from kvfloor.attention.caches.quantised.turboquant import TurboQuant
 from kvfloor.attention.caches.quantised.uniform import Uniform, UniformValues
+from kvfloor.attention.caches.recurrent.delta import DeltaNet, GatedDeltaNet
+from kvfloor.attention.caches.recurrent.hybrid import Hybrid
+from kvfloor.attention.caches.recurrent.linear_attention import LinearAttention
+from kvfloor.attention.caches.recurrent.rwkv import RWKV
+from kvfloor.attention.caches.recurrent.selective import SelectiveSSM
 from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.attention.caches.subgen.subgen4 import SubGen4
 
@@ -31,9 +37,10 @@ REQUIRED = "required"
 """Stands in the place of the default of a parameter that has none."""
 
 _CLASSES: tuple[Any, ...] = (
-    Dense, Uniform, UniformValues, BitPack, Repetition, Hamming, Golay,
+    Dense, Uniform, UniformValues, Blocks, BitPack, Repetition, Hamming, Golay,
     Window, UnmaskedWindow, Sinks, RandomTokens, KeyNorm, HeavyHitters, SnapKV,
     Coreset, Balance, Merge, LowRank, Linear, TurboQuant, QJL, SubGen, SubGen4, Heads,
+    LinearAttention, DeltaNet, GatedDeltaNet, SelectiveSSM, RWKV, Hybrid,
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvfloor.experiments.drawing.style import THEORY, shade_impossible
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,10 +14,12 @@ from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
 from kvfloor.experiments.judging.rows import grouped, series
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +71,10 @@ def _cell(tokens: int, family: str, cache: str, share: float) -> dict[str, Any]:
     return {"tokens": tokens, "family": family, "cache": cache, "kept_share": share}
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
-    keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys(), dtype=np.float32)
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, incoherence=incoherence(keys), decoder="typical")
+    keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys(), np.float32)
+    encoding = ValuesEncoding.build(keys, VALUE_DIM, accuracy=TYPICAL)
     transcript = play(encoding, parameters["cache"], randomness)
     return {"wire_bits": transcript.wire_bits, "errors": transcript.errors, "symbols": transcript.symbols}
 

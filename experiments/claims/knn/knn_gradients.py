@@ -1,7 +1,7 @@
 """One random walk estimates dQ, dK and dV together, without bias (theory 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,19 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return mean + cells(task="error", rows=["importance", "uniform"], visits=visits, repetitions=24 * more)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Averaged(TypedDict):
+    """Distance of the average from the gradient, by gradient and direction."""
+
+    standard_errors_off: list[list[float]]
+
+
+class Estimated(TypedDict):
+    """Error of each gradient in each repetition."""
+
+    relative_errors: list[list[float]]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Averaged | Estimated:
     """Estimate the gradients of one instance again and again."""
     inputs, upstream = _instance(Randomness(randomness.root, "knn-gradients").keys())
     task = _average if parameters["task"] == "average" else _errors
@@ -61,7 +73,7 @@ def _instance(rng: np.random.Generator) -> tuple[Inputs, Matrix]:
 
 def _average(
     parameters: dict[str, Any], inputs: Inputs, upstream: Matrix, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> Averaged:
     """Return, for each gradient and direction, how many standard errors the average is off."""
     causal, fault = parameters["setting"] == "causal", parameters.get("fault")
     exact = _parts(attention_gradients(inputs, upstream, causal=causal))
@@ -87,7 +99,7 @@ def _average(
 
 def _errors(
     parameters: dict[str, Any], inputs: Inputs, upstream: Matrix, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> Estimated:
     """Return the relative error of each gradient in each repetition."""
     rows, visits, fault = parameters["rows"], parameters["visits"], parameters.get("fault")
     if fault == "swapped":

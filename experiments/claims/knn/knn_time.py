@@ -1,7 +1,7 @@
 """All n queries take about n^1.5 score evaluations at k = √n (theory 9); seconds are the benchmark's business."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,17 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return found + cells(keys="random", index="exact", root=roots[:4])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Probes and errors of one index."""
+
+    probes: int
+    build_probes: int
+    rms_error: float
+    rms_error_cut_off: float
+    recall: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Answer n queries over n tokens, counting score evaluations; compare some with exact attention."""
     rng, root, fault = randomness.secret(), parameters["root"], parameters.get("fault")
     queries, keys, values = _instance(parameters["keys"], root, randomness.keys())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,20 @@ class Layer(ExactLayer):
         return ExactLayer.backward(self, inputs, upstream)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Trained(TypedDict):
+    """Losses on the held-out text, each after so many steps."""
+
+    held_out_losses: list[tuple[int, float]]
+    end: float
+
+
+# Losses of one model read in several ways, as far as k goes.
+Read = TypedDict(
+    "Read", {"exact": float, "whole": list[float], "tail": list[list[float]], "cut off": list[float]}
+)
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Trained | Read:
     """Train a model and return its held-out losses; or train one exactly and read with it over k."""
     shared = Randomness(randomness.root, "knn-training", parameters["start"])  # the same for every method
     alphabet = sorted(set(TEXT))
@@ -166,9 +179,7 @@ def _loss(model: Weights, text: NDArray[np.int64], layer: AttentionLayer, window
     )
 
 
-def _read(
-    model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fault: str | None
-) -> dict[str, Any]:
+def _read(model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fault: str | None) -> Read:
     """Return the loss of a model under attention by each method and k."""
 
     def loss(method: str, kept: int) -> float:

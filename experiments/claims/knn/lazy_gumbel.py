@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from unittest.mock import patch
 
 import numpy as np
@@ -51,7 +51,17 @@ def _control(fault: str, tokens: int, listed: str = "nearest") -> list[dict[str,
     return cells(shape=shapes, tokens=tokens, kept=kept, listed=listed, draws=30_000, fault=fault)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """How often each token was drawn, and how many were opened for it."""
+
+    probabilities: list[float]
+    counts: list[int]
+    mean_opened: float
+    deviation_opened: float
+    expected_opened: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Draw many tokens for one query and count them."""
     rng = randomness.secret()
     scores = _scores(parameters["shape"], parameters["tokens"], randomness.keys())

@@ -1,7 +1,7 @@
 """A mask frees no memory: methods that mask what they drop allocate the full cache (theory 12)."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.claims import run_alone
@@ -10,6 +10,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import real
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,10 +52,10 @@ def _presented(
     return cells(tokens=256, method=list(methods), removed=removed, presented=as_kind)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
-    return real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness)
+    return cast(Compressed, real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
