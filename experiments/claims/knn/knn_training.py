@@ -35,6 +35,7 @@ EVALUATIONS = 20  # of the held-out loss along a run; the last 3 are its end
 LONG_WINDOW = 480  # for reading with a trained model
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 READINGS = 3
+GRID = 1 << 20
 
 METHODS = {
     "exact": ("exact", "exact"),
@@ -86,6 +87,7 @@ class Layer(ExactLayer):
 
     def forward(self, queries: Matrix, keys: Matrix, values: Matrix) -> Matrix:
         """Return outputs, shape (n, d)."""
+        queries, keys, values = map(on_grid, (queries, keys, values))
         if self.forward_method == "none":
             return np.zeros_like(values)
         if self.forward_method == "cut off":
@@ -98,7 +100,7 @@ class Layer(ExactLayer):
 
     def backward(self, queries: Matrix, keys: Matrix, values: Matrix, upstream: Matrix) -> Gradients:
         """Return gradients, given those of the outputs."""
-        arrays = queries, keys, values, upstream
+        arrays = *map(on_grid, (queries, keys, values)), upstream
         if self.backward_method == "none":
             return Gradients(*(np.zeros_like(array) for array in arrays[:3]))
         if self.backward_method == "cut off":
@@ -109,6 +111,27 @@ class Layer(ExactLayer):
             )
             return Gradients(self.sign * found.queries, self.sign * found.keys, self.sign * found.values)
         return ExactLayer.backward(self, *arrays)
+
+
+def on_grid(numbers: Matrix) -> Matrix:
+    """Return numbers rounded to multiples of 2^-20: no processor's way to round may decide a run.
+
+    The last bits of a product depend on kernels and instructions, and training would make them grow step by
+    step. Products of queries and keys on the grid are exact in any order, so that tokens of the same context
+    score the same; of weights on the grid a difference of last bits is gone after each step.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        Queries, keys, values or weights, below 2^6: sums of products then fit into the 53 bits of float64.
+
+    Returns
+    -------
+    ndarray
+        Off by at most 2^-21.
+    """
+    rounded: Matrix = np.round(numbers * GRID) / GRID
+    return rounded
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
@@ -149,6 +172,7 @@ def _train(
         _, gradients = loss_and_gradients(adam.parameters, text[start : start + span], layer)
         if gradients is not None:
             adam.step(gradients)
+            adam.parameters = adam.parameters.map(on_grid)
     return adam.parameters, losses
 
 
