@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from kvfloor.experiments.engine.code import code_digest
 from kvfloor.experiments.engine.pool import WorkerError
-from kvfloor.experiments.engine.store import Record, Store
+from kvfloor.experiments.engine.rows import fits, returned
+from kvfloor.experiments.engine.store import Record, Store, StoreError
 from kvfloor.experiments.engine.worker import told
 from kvfloor.experiments.game.randomness import Randomness
 
-__all__ = ["Lost", "Task", "finished", "run", "total_blocks"]
+__all__ = ["Lost", "Task", "check", "finished", "run", "total_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,45 @@ def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[st
     -------
     dict
         Records by task id and block.
+
+    Raises
+    ------
+    StoreError
+        If a row among them is not what `check` asks for.
     """
-    return {
-        (record.task, record.block): record
-        for task in tasks
-        for record in store.records(task=task.id, seed=str(seed))
-        if record.code == code_digest(task.claim) and record.block < task.blocks
-    }
+    found = {}
+    for task in tasks:
+        for record in store.records(task=task.id, seed=str(seed)):
+            if record.code == code_digest(task.claim) and record.block < task.blocks:
+                check(record, task.claim, store.path)
+                found[task.id, record.block] = record
+    return found
+
+
+def check(record: Record, claim: str, path: Path) -> None:
+    """Check that a row of the present code is one that a claim's work can have left.
+
+    Parameters
+    ----------
+    record : Record
+        The row.
+    claim : str
+        Dotted name of the module whose ``measure`` did the work; what it is annotated to return decides.
+    path : Path
+        The results file, for the message.
+
+    Raises
+    ------
+    StoreError
+        If the row answers another question than it is filed under, or measured something else.
+    """
+    asked = Task(claim, record.variant, record.parameters).id == record.task and record.claim == claim
+    if not (asked and fits(record.measured, returned(claim))):
+        what = f"measured {json.dumps(record.measured)[:60]}" if asked else "filed under another question"
+        raise StoreError(
+            f"{path} holds a wrong row, block {record.block} of {claim.rpartition('.')[2]} "
+            f"{json.dumps(record.parameters)}: {what}; delete it, or name another file with --results"
+        )
 
 
 def total_blocks(tasks: Iterable[Task]) -> int:
@@ -163,4 +197,8 @@ def _measure(
     """Do one block in a worker."""
     start = time.perf_counter()
     measured = importlib.import_module(claim).measure(parameters, Randomness(seed, name, block))
-    return json.loads(json.dumps(measured)), time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    kept = json.loads(json.dumps(measured))
+    if not fits(kept, returned(claim)):
+        raise ValueError(f"measure returned what it is not annotated to: {json.dumps(kept)[:200]}")
+    return kept, seconds

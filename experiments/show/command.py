@@ -416,7 +416,7 @@ def report(results: str, out: str, seed: int) -> None:
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.show.report import write_report
 
-    with Store(results, create=False) as store:
+    with Store(results, writable=False) as store:
         shown = write_report(store, out, seed=seed)
     whole = sum(section.verdict is not None for section in shown)
     click.echo(f"{out}: {whole} of {len(shown)} claims; run `kvfloor reproduce` for the others.")
@@ -428,19 +428,17 @@ def report(results: str, out: str, seed: int) -> None:
 def merge(results: tuple[str, ...], into: str) -> None:
     """Put the finished work of several stores into one.
 
-    What is there already is not added twice.
+    What is there already is not added twice; if anything is wrong with a store, nothing is added at all.
 
     \b
     kvfloor merge a.sqlite b.sqlite --into all.sqlite
     """
-    from kvfloor.experiments.engine.store import Store
+    from kvfloor.experiments.claims import all_claims
+    from kvfloor.experiments.engine.merging import merge as run
 
-    for name in results:
-        with Store(name, create=False) as source:
-            records = list(source.records())
-        with Store(into) as target:
-            added = target.merge(records)
-        click.echo(f"{name}: {added} blocks added, {len(records) - added} were there already.")
+    modules = [claim.module for claim in all_claims().values()]
+    for merged in run([Path(name) for name in results], Path(into), modules):
+        click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
 
 
 def run_claim(claim: str) -> None:
