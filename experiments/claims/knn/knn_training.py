@@ -52,6 +52,7 @@ EVALUATIONS = 20  # of the held-out loss along a run; the last 3 are its end
 LONG_WINDOW = 480  # for reading with a trained model
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 READINGS = 3
+GRID = 1 << 20
 
 METHODS = {
     "exact": ("exact", "exact"),
@@ -93,6 +94,7 @@ class Layer(ExactLayer):
     def forward(self, inputs: Inputs) -> Matrix:
         """Return outputs, shape (n, d)."""
         near = Near(self.kept, causal=True)
+        inputs = Inputs(on_grid(inputs.queries), on_grid(inputs.keys), on_grid(inputs.values))
         if self.forward_method == "none":
             return np.zeros_like(inputs.values)
         if self.forward_method == "cut off":
@@ -104,6 +106,7 @@ class Layer(ExactLayer):
     def backward(self, inputs: Inputs, upstream: Matrix) -> Gradients:
         """Return gradients, given those of the outputs."""
         near = Near(self.kept, causal=True)
+        inputs = Inputs(on_grid(inputs.queries), on_grid(inputs.keys), on_grid(inputs.values))
         if self.backward_method == "none":
             return Gradients.zeros(inputs)
         if self.backward_method == "cut off":
@@ -113,6 +116,27 @@ class Layer(ExactLayer):
             found = estimated_gradients(inputs, upstream, near, walk, self.rng)
             return Gradients(self.sign * found.queries, self.sign * found.keys, self.sign * found.values)
         return ExactLayer.backward(self, inputs, upstream)
+
+
+def on_grid(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """Return numbers rounded to multiples of 2^-20: no processor's way to round may decide a run.
+
+    The last bits of a product depend on kernels and instructions, and training would make them grow step by
+    step. Products of queries and keys on the grid are exact in any order, so that tokens of the same context
+    score the same; of weights on the grid a difference of last bits is gone after each step.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        Queries, keys, values or weights; sums of their products are exact below 2^13.
+
+    Returns
+    -------
+    ndarray
+        Off by at most 2^-21.
+    """
+    rounded: NDArray[np.float64] = np.round(numbers * GRID) / GRID
+    return rounded
 
 
 class Trained(TypedDict):
@@ -166,6 +190,7 @@ def _train(
         _, gradients = loss_and_gradients(adam.parameters, text[start : start + span], layer)
         if gradients is not None:
             adam.step(gradients)
+            adam.parameters = adam.parameters.map(on_grid)
     return adam.parameters, losses
 
 
