@@ -15,7 +15,7 @@ from kvfloor.experiments.game.processes import FreshProcesses
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import fitting_readers
-from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.reductions.bounds.frontier import rate_distortion
 from kvfloor.reductions.encodings.protocol import Encoding
 
 __all__ = ["Audit", "Sides", "audit"]

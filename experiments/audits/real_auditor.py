@@ -10,7 +10,7 @@ from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotIn
 from kvfloor.experiments.game.fresh import in_fresh_process
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.real import Party, Setting, play
-from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.reductions.bounds.frontier import rate_distortion
 
 __all__ = ["RealAudit", "audit", "is_real"]
 

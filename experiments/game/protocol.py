@@ -189,7 +189,7 @@ def _play(
     if solving and (THRESHOLD not in wrong or wrong[THRESHOLD].any()):  # nobody beats no error at all
         assert isinstance(encoding, ValuesEncoding)
         assert isinstance(token, Tokens)
-        answered = Answered(encoding.keys, token, queries, outputs, encoding.levels)
+        answered = Answered(encoding.public_keys, token, queries, outputs, encoding.levels.values)
         solved = channel.solve(cache, coins, solving, answered)
         wrong |= {name: missed(values) for name, values in zip(solving, solved, strict=True)}
     return 8 * len(payload), indices, wrong

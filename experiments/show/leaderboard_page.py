@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

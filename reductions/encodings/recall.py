@@ -11,8 +11,10 @@ from math import log
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_outputs
-from kvfloor.reductions.keys.projections import check_unit_rows, incoherence
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.incoherence import check_unit_rows, incoherence
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 

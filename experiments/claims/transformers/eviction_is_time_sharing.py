@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.attention.engines.transformers.model import Model
@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import real
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def dropping_as_merging(scale: Scale) -> list[dict[str, Any]]:
     return [_cell("KnormPress", share, 512, presented="mixing") for share in (0.5, 0.75)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once, and once more with other values to see whether the choice of tokens depends on them."""
     removed, tokens = parameters["removed"], parameters["tokens"]
     budget = f"compression_ratio={removed}"
@@ -71,7 +72,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         budget = f"target_size={round((1 - removed) * tokens)}"
     heads = parameters.get("kv_heads", 1)
     spec = f"kvpress:{parameters['press']},{budget}"
-    return real.measure(real.Setting(spec, Model(heads=heads), tokens, DIM), randomness)
+    return cast(Compressed, real.measure(real.Setting(spec, Model(heads=heads), tokens, DIM), randomness))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -1,7 +1,7 @@
 """A mask frees no memory: methods that mask what they drop allocate the full cache (theory 12)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
@@ -9,6 +9,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import real
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,10 +60,10 @@ def masking_as_dropping(scale: Scale) -> list[dict[str, Any]]:
     return cells(tokens=[256], method=list(MASKING.items()), removed=[0.5], presented=["dropping"])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
-    return real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness)
+    return cast(Compressed, real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -3,6 +3,7 @@
 A law takes a way to make caches and a stream, and raises AssertionError where it is broken.
 """
 
+import importlib.util
 import json
 import struct
 import subprocess
@@ -29,6 +30,7 @@ REPRESENTATIVES = {
         "uniform:key_bits=2,value_bits=16,group_size=4",
     ],
     "uniform-values": ["uniform-values:bits=3,group_size=2"],
+    "blocks": ["blocks:type_k=q4_1,type_v=q5_0", "blocks:rotation=on"],
     "bitpack": ["bitpack", "bitpack:kept_tokens=5"],
     "repetition": ["repetition"],
     "hamming": ["hamming"],
@@ -80,7 +82,8 @@ SIDES = [
     "window:kept_tokens=7+uniform:bits=3,group_size=4",
     "golay+random:kept_tokens=5",
 ]
-SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])] + SIDES
+OPTIONAL = {"blocks"} if importlib.util.find_spec("gguf") is None else set()  # needs the extra llamacpp
+SPECS = [spec for name in CACHES if name not in OPTIONAL for spec in REPRESENTATIVES.get(name, [])] + SIDES
 # Their stream has two parts: before it crosses the wire, and after.
 COMPRESS_WHEN_SENT = {"snapkv", "lowrank"}
 
