@@ -11,7 +11,7 @@ from math import exp, expm1, inf, tanh
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.reductions.bounds.frontier import rate_distortion
 
 __all__ = ["averages_floor", "differences_floor", "threshold_floor"]
 

@@ -17,7 +17,9 @@ from math import cosh, inf, sinh, tanh
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_outputs
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.problems.gap_hamming import GapHamming
 from kvfloor.reductions.problems.strings import Questions, Symbols
 
@@ -55,7 +57,9 @@ class GapHammingEncoding:
             raise ValueError(f"largest_score must be positive and finite, got {self.largest_score}")
         wrong = float(np.abs(self.keys @ self.keys.T - np.eye(len(self.keys))).max())
         if wrong > _ORTHOGONAL:
-            raise ValueError(f"keys must be orthonormal to {_ORTHOGONAL:g}, got a product that is {wrong:.3g} off")
+            raise ValueError(
+                f"keys must be orthonormal to {_ORTHOGONAL:g}, got a product that is {wrong:.3g} off"
+            )
         GapHamming(self.tokens, self.rounds)  # says what is wrong with these numbers
 
     @property

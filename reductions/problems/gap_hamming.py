@@ -109,7 +109,11 @@ class GapHamming(Strings):
             If the shape or the type differs, or an entry is not a sign.
         """
         asked = np.asarray(questions)
-        if asked.ndim != 2 or asked.shape[1] != self.length or not np.issubdtype(asked.dtype, np.signedinteger):
+        if (
+            asked.ndim != 2
+            or asked.shape[1] != self.length
+            or not np.issubdtype(asked.dtype, np.signedinteger)
+        ):
             raise ValueError(
                 f"questions must be a matrix of signs with {self.length} columns, got shape {asked.shape} of {asked.dtype}"
             )
@@ -139,6 +143,8 @@ def hadamard(rows: NDArray[np.generic]) -> NDArray[np.generic]:
     step = 1
     while step < rows.shape[1]:
         pairs = result.reshape(len(rows), -1, 2, step)
-        result = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(rows.shape)
+        result = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(
+            rows.shape
+        )
         step *= 2
     return result
