@@ -20,6 +20,7 @@ from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
 from kvfloor.reductions.encodings.recall import RecallEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     else:
         keys = gaussian_keys(pairs, dim, randomness.keys(), dtype=np.float32)
     encoding = {
-        "recall": lambda: RecallEncoding(keys, WIDTH, norm=NORM),
-        "sums": lambda: RecallEncoding(keys, 1, words=CHANNELS, norm=NORM),
-        "table": lambda: RecallEncoding(keys, 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
+        "recall": lambda: RecallEncoding(Keys(keys), WIDTH, norm=NORM),
+        "sums": lambda: RecallEncoding(Keys(keys), 1, words=CHANNELS, norm=NORM),
+        "table": lambda: RecallEncoding(Keys(keys), 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
     }[instance]()
     wire_bits, _, wrong = play_symbols(encoding, parameters["cache"], randomness)
     problem = encoding.problem
