@@ -67,8 +67,7 @@ class Compressor:
         Raises
         ------
         ValueError
-            If the text is not of that form, or the library has no such class; `NotInstalledError` if the
-            library is not installed.
+            If the text is not of that form. Nothing is imported for it.
         """
         library, _, rest = spec.partition(":")
         name, *assignments = rest.split(",")
@@ -76,9 +75,6 @@ class Compressor:
             raise ValueError(
                 f"{spec!r} is not of the form {' or '.join(f'{x}:Class' for x in LIBRARIES)},name=value,..."
             )
-        known = presses() if library == "kvpress" else CACHES
-        if needed(library) and name not in known:
-            raise ValueError(f"{library} has no {name!r}{_nearest(name, known)}")
         parameters: dict[str, Any] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
@@ -98,7 +94,12 @@ class Compressor:
     @property
     def streams(self) -> bool:
         """Whether it works only while tokens are generated, not on a prompt."""
-        return self.library == "kvpress" and issubclass(presses()[self.name], _decoding())
+        return self.library == "kvpress" and issubclass(presses().get(self.name, type), _decoding())
+
+    @property
+    def compresses(self) -> bool:
+        """Whether it is there to save anything: a cache that holds the whole stream as it is promises nothing."""
+        return self.library == "kvpress" or self.name == "QuantizedCache" or self.sliding_window is not None
 
     def cache(self, config: Any, tokens: int) -> Any:
         """Return a new, empty cache.
@@ -118,11 +119,13 @@ class Compressor:
         Raises
         ------
         ValueError
-            If the library refuses the parameters.
+            If the library has no such cache or refuses the parameters; `NotInstalledError` if it is not
+            installed.
         """
         transformers = needed("transformers")
         if self.library == "kvpress":
             return transformers.DynamicCache()
+        self._check(CACHES)
         given = {k: v for k, v in self.parameters.items() if k != "sliding_window"}
         if self.name == "StaticCache":
             given = {"max_cache_len": tokens + 1, **given}
@@ -136,11 +139,12 @@ class Compressor:
         Raises
         ------
         ValueError
-            If kvpress refuses the parameters.
+            If kvpress has no such press or refuses the parameters; `NotInstalledError` if it is not installed.
         """
         if self.library != "kvpress":
             return None
         known = presses()
+        self._check(known)
         own = {k: v for k, v in self.parameters.items() if "." not in k}
         given = {k: _pressed(v, known, _behind(k, self.parameters)) for k, v in own.items()}
         takes = inspect.signature(known[self.name]).parameters
@@ -161,6 +165,11 @@ class Compressor:
             except AttributeError as error:
                 raise ValueError(f"{self.spec!r}: {error}") from None
         return press
+
+    def _check(self, known: Iterable[str]) -> None:
+        """Raise ValueError unless the library has such a class."""
+        if self.name not in known:
+            raise ValueError(f"{self.library} has no {self.name!r}{_nearest(self.name, known)}")
 
     def nominal_bits(self, press: Any, full_cache_bits: int, tokens: int, item_bits: int) -> float | None:
         """Return what the method says that it keeps.

@@ -9,7 +9,9 @@ import numpy as np
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import cheats
-from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
+from kvfloor.experiments.game.hosts.isolated import Isolated
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
+from kvfloor.experiments.game.processes import CacheFailedError
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
@@ -106,7 +108,7 @@ def _audit_cheat(cache: str, randomness: Randomness) -> dict[str, Any]:
     """Return how an audit of a cheat ends."""
     encoding = _encoding(CHEAT_TOKENS, CHEAT_VALUE_DIM, randomness.keys())
     try:
-        transcript = play(encoding, cache, randomness, channel=FreshProcesses())
+        transcript = play(encoding, Isolated(NumpyCache(cache)), randomness)
     except CacheFailedError as error:
         return {
             "outcome": "stopped",

@@ -10,7 +10,7 @@ from kvfloor.attention.caches.dense import Dense
 from kvfloor.attention.caches.wire import Field, Floats
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play_symbols
+from kvfloor.experiments.game.protocol import Transcript, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.reductions.bounds.certificates import frontier_accuracy
@@ -133,10 +133,10 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         encoding = KeysEncoding.draw(
             parameters["tokens"], 128, 64, randomness.keys(), dtype=np.float32, both=True
         )
-    wire_bits, indices, wrong = play_symbols(encoding, cache, randomness, eta=eta)
-    in_keys = indices % encoding.bits_per_token < encoding.bit_dim
+    played = play_in_full(encoding, cache, randomness, eta=eta)
+    wrong, in_keys = played.wrong, played.indices % encoding.bits_per_token < encoding.bit_dim
     return {
-        "wire_bits": wire_bits,
+        "wire_bits": played.transcript.wire_bits,
         "errors": {
             side: int(wrong[mask].sum()) for side, mask in zip(SIDES, (in_keys, ~in_keys), strict=True)
         },

@@ -8,7 +8,7 @@ import numpy as np
 
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Floats
@@ -130,7 +130,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         parameters["cache"],
         randomness,
         eta=parameters["eta"],
-        positions=parameters.get("positions"),
+        asking=Asking(parameters.get("positions")),
     )
     whole = len(keys) <= LARGEST_WHOLE or parameters.get("all_pairs", False)
     return {

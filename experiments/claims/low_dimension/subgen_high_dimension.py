@@ -8,7 +8,7 @@ import numpy as np
 from kvfloor.attention.caches import Coins, resolve, wire
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens

@@ -13,7 +13,7 @@ from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens

@@ -12,7 +12,7 @@ from kvfloor.attention.caches.base import Coins, StreamCache
 from kvfloor.attention.knn import CellIndex, ExactIndex, KeyIndex
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import Transcript
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells

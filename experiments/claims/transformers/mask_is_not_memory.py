@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
+from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game import real
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 
@@ -18,6 +19,7 @@ MASKS = "a method that masks takes the full cache, in memory and on the wire"
 SAYS = "a method that masks says that it takes less"
 DROPS = "a method that drops takes exactly the tokens it keeps"
 
+DIM = 64
 MASKING = {
     "AdaKV": "kvpress:AdaKVPress,press=SnapKVPress,compression_ratio={removed}",
     "CriticalAdaKV": "kvpress:CriticalAdaKVPress,press=SnapKVPress,compression_ratio={removed}",
@@ -62,7 +64,7 @@ def masking_as_dropping(scale: Scale) -> list[dict[str, Any]]:
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
-    return real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness)
+    return counted(TransformerCache(spec), parameters["tokens"], DIM, randomness)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
