@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-full test lint bench transformers clean
+.PHONY: reproduce reproduce-full test test-all lint bench transformers proofs clean
 
 reproduce: .venv/ready
 	$(BIN)/kvfloor reproduce --scale quick
@@ -12,6 +12,10 @@ reproduce-full: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+# The tests that try things at random moments, and those with random input, at length.
+test-all: .venv/ready
+	KVFLOOR_KILLS=100 $(BIN)/python -m pytest
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -27,6 +31,10 @@ transformers: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[transformers]"
 
+# Theorems A and B, read by Coq; installs Debian's where there is none.
+proofs:
+	proofs/check.sh
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
@@ -34,3 +42,4 @@ transformers: .venv/ready
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -f proofs/*.vo* proofs/*.glob proofs/.*.aux proofs/CoqMakefile* proofs/.CoqMakefile.d

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvfloor.experiments.audits.audit import Audit, audit
 
-__all__ = ["Audit", "audit"]
+__all__ = ["Audit", "__version__", "audit"]
+
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: the command must start at once."""
-    if name not in __all__:
+    if name not in ("Audit", "audit"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kvfloor.experiments.audits import audit
 

@@ -5,44 +5,35 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches import formats
-from kvfloor.attention.caches.base import Coins, Rows, StreamCache
+from kvfloor.attention.caches.base import Rows, StreamCache, word
 from kvfloor.attention.caches.wire import Field, Floats
-from kvfloor.attention.checks import Matrix, one_of
+from kvfloor.attention.caches.wire.formats import FORMATS, compute_dtype, round_tokens
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["Dense", "StoredCache"]
 
 
 class StoredCache(StreamCache):
-    """A cache that holds tokens rounded to a number format: the frame of `Dense` and of evictions.
+    """A cache that holds tokens rounded to a number format: the frame of `Dense` and of evictions."""
 
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        The public randomness.
-    dtype : str
-        The number format, one of ``formats.FORMATS``.
-    """
+    dtype: str = word("number format of what is kept", FORMATS, default="float16")
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, dtype: str) -> None:
-        super().__init__(dim, value_dim, coins)
-        self.dtype = one_of("dtype", dtype, formats.FORMATS)
-        self._keys = Rows(self.dim, formats.compute_dtype(dtype))
-        self._values = Rows(self.value_dim, formats.compute_dtype(dtype))
+    def _begin(self) -> None:
+        self._keys = Rows(self.dim, compute_dtype(self.dtype))
+        self._values = Rows(self.value_dim, compute_dtype(self.dtype))
 
     def _append(self, keys: Matrix, values: Matrix) -> None:
-        keys, values = (
-            formats.round_to(self.dtype, keys, "keys"),
-            formats.round_to(self.dtype, values, "values"),
-        )
-        self._store(keys, values)
+        self._store(*round_tokens(self.dtype, keys, values))
 
     def _store(self, keys: Matrix, values: Matrix) -> None:
         """Take in rounded tokens."""
         self._keys.extend(keys)
         self._values.extend(values)
+
+    def _keep(self, rows: Any) -> None:
+        """Keep some of the tokens, given by their indices or as a slice."""
+        self._keys.replace(self._keys.array[rows].copy())
+        self._values.replace(self._values.array[rows].copy())
 
     def _tokens(self) -> tuple[Matrix, Matrix]:
         return self._keys.array, self._values.array
@@ -68,6 +59,3 @@ class Dense(StoredCache):
 
     name: ClassVar[str] = "dense"
     source: ClassVar[str] = "the uncompressed cache"
-
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, dtype: str = "float16") -> None:
-        super().__init__(dim, value_dim, coins, dtype=dtype)

@@ -1,11 +1,12 @@
 """How figures look, and how they are written: the same rows give the same bytes."""
 
 import contextlib
-import os
-import tempfile
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kvfloor.experiments.engine.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,12 +108,7 @@ def save(figure: "Figure", folder: str | Path, name: str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for ending, facts in METADATA.items():
-        handle, scratch = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=f".{ending}")
-        os.close(handle)
-        try:
-            figure.savefig(scratch, format=ending, metadata=facts)
-            os.chmod(scratch, 0o644)
-            os.replace(scratch, folder / f"{name}.{ending}")
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=ending, metadata=facts)
+        write_whole(folder / f"{name}.{ending}", drawn.getvalue())
     return folder / f"{name}.svg"

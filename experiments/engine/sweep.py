@@ -1,24 +1,21 @@
 """Grids of work over any executor: blocks with their own seeds, stored as they finish."""
 
-import functools
 import importlib
 import json
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from kvfloor.experiments.engine.code import code_digest
+from kvfloor.experiments.engine.pool import WorkerError
 from kvfloor.experiments.engine.store import Record, Store
+from kvfloor.experiments.engine.worker import told
 from kvfloor.experiments.game.randomness import Randomness
 
-__all__ = ["Task", "finished", "process_pool", "run", "total_blocks"]
+__all__ = ["Lost", "Task", "finished", "run", "total_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +46,24 @@ class Task:
         asked = json.dumps([f"experiments.claims.{name}", self.variant, self.parameters], sort_keys=True)
         return sha256(asked.encode()).hexdigest()[:32]
 
-    def randomness(self, seed: int, block: int) -> Randomness:
-        """Return the random streams of one block."""
-        return Randomness(seed, self.id, block)
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A block that could not be measured; the next run tries it again.
 
-def process_pool(workers: int) -> Executor:
-    """Return a pool of processes with one BLAS thread each, so that workers do not fight for cores."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    Parameters
+    ----------
+    task : Task
+        The cell.
+    block : int
+        Which repetition.
+    reason : str
+        The error it raised, or how its workers died; one sentence.
+    """
+
+    task: Task
+    block: int
+    reason: str
 
 
 def run(
@@ -67,8 +73,10 @@ def run(
     seed: int,
     executor: Executor,
     progress: Callable[[int], None] = lambda blocks: None,
-) -> list[Record]:
+) -> tuple[list[Record], list[Lost]]:
     """Measure every block that the store lacks, storing each as it finishes; return all in task order.
+
+    A block that raises an error, or that kills its workers, does not stop the others.
 
     Parameters
     ----------
@@ -79,36 +87,45 @@ def run(
     seed : int
         Root seed of every draw.
     executor : concurrent.futures.Executor
-        Who does the work. A failing block stops the run; finished blocks stay stored.
+        Who does the work: importable functions of JSON values.
     progress : callable
-        Told how many blocks were just found or finished.
+        Told how many blocks were just found, finished or lost.
 
     Returns
     -------
-    list of Record
+    records : list of Record
         One a block, in the order of the tasks and their blocks: the same whatever finished first.
+    lost : list of Lost
+        The blocks that are missing among them, in the same order.
     """
     blocks = [(task, block) for task in tasks for block in range(task.blocks)]
     done = finished(tasks, store, seed=seed)
     progress(len(done))
+    lost: dict[tuple[str, int], Lost] = {}
     futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, int]] = {}
     try:
         for task, block in blocks:
             if (task.id, block) not in done:
-                work = (task.claim, task.parameters, task.randomness(seed, block))
+                work = (task.claim, task.parameters, seed, task.id, block)
                 futures[executor.submit(_measure, *work)] = (task, block)
         for future in as_completed(futures):
             task, block = futures[future]
-            measured, seconds = future.result()
-            key = (task.id, str(seed), block, code_digest(task.claim))
-            record = Record(*key, task.claim, task.variant, task.parameters, measured, seconds)
-            store.add(record)
-            done[task.id, block] = record
+            try:
+                measured, seconds = future.result()
+            except Exception as error:
+                reason = str(error) if isinstance(error, WorkerError) else told(error)
+                lost[task.id, block] = Lost(task, block, reason)
+            else:
+                key = (task.id, str(seed), block, code_digest(task.claim))
+                record = Record(*key, task.claim, task.variant, task.parameters, measured, seconds)
+                store.add(record)
+                done[task.id, block] = record
             progress(1)
     finally:
         for future in futures:
             future.cancel()
-    return [done[task.id, block] for task, block in blocks]
+    asked = [(task.id, block) for task, block in blocks]
+    return [done[key] for key in asked if key in done], [lost[key] for key in asked if key in lost]
 
 
 def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[str, int], Record]:
@@ -141,19 +158,10 @@ def total_blocks(tasks: Iterable[Task]) -> int:
     return sum(task.blocks for task in tasks)
 
 
-def _measure(claim: str, parameters: dict[str, Any], randomness: Randomness) -> tuple[dict[str, Any], float]:
+def _measure(
+    claim: str, parameters: dict[str, Any], seed: int, name: str, block: int
+) -> tuple[dict[str, Any], float]:
     """Do one block in a worker."""
     start = time.perf_counter()
-    measured = importlib.import_module(claim).measure(parameters, randomness)
+    measured = importlib.import_module(claim).measure(parameters, Randomness(seed, name, block))
     return json.loads(json.dumps(measured)), time.perf_counter() - start
-
-
-@functools.cache
-def _start_worker() -> threadpool_limits:
-    """Prepare a worker process: one BLAS thread for as long as it lives."""
-    import numpy as np  # the limit reaches only libraries that are loaded
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that stores the results
-
-    np.zeros((1, 1)) @ np.zeros((1, 1))
-    return threadpool_limits(limits=1)

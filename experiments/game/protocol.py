@@ -172,15 +172,18 @@ def play_in_full(
         indices = np.arange(problem.length)
     else:
         indices = randomness.positions().choice(problem.length, positions, replace=False, shuffle=False)
-    token, queries = encoding.reader_token(), encoding.queries(indices)
+    questions = problem.reconstruction(indices)
+    token, queries = encoding.reader_token(), encoding.queries(questions)
     outputs = host.ask(written.payload, token, queries, coins)
-    truth = problem.answer(symbols, indices)
+    truth = problem.answer(symbols, questions)
 
     def missed(read: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which symbols come out wrong from such outputs, at either end of the noise."""
-        wrong: NDArray[np.bool_] = encoding.decode((1.0 - eta) * read, indices) != truth
+        """Return which symbols come out wrong from such outputs, each answer at the worse end of the noise."""
+        answers = encoding.decode((1.0 - eta) * read, questions)
         if eta > 0:
-            wrong |= encoding.decode((1.0 + eta) * read, indices) != truth
+            other = encoding.decode((1.0 + eta) * read, questions)
+            answers = np.where(answers != truth, answers, other)
+        wrong: NDArray[np.bool_] = problem.reconstruct(answers, indices) != symbols[indices]
         return wrong
 
     wrong = {THRESHOLD: missed(outputs)} if THRESHOLD in readers else {}

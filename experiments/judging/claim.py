@@ -1,5 +1,6 @@
 """What a claim is: a statement that can fail, the work that tests it, and controls that must fail."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,12 +28,25 @@ class Check:
     passed : bool
         Whether every row agrees.
     evidence : dict
-        The numbers behind it, as JSON values with units in their names.
+        The numbers behind it, with units in their names; kept as the JSON values that they stand for.
+
+    Raises
+    ------
+    ValueError
+        If the evidence is no JSON, or a number in it is not finite: that shows nothing, either way.
     """
 
     name: str
     passed: bool
     evidence: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        try:
+            evidence = json.loads(json.dumps(self.evidence, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the evidence of {self.name!r} must be finite JSON values: {error}") from error
+        object.__setattr__(self, "evidence", evidence)
+        object.__setattr__(self, "passed", bool(self.passed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kvfloor import __version__
 from kvfloor.experiments.show import screen
 
 if TYPE_CHECKING:
@@ -29,13 +31,25 @@ class Sentence(click.ClickException):
     exit_code = 2
 
 
+class Subcommand(click.Command):
+    """A subcommand, whose summary is never cut."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the first sentence of its help."""
+        return super().get_short_help_str(limit=1 << 10)
+
+
 class Command(click.Group):
     """The command group: whatever input is wrong comes out as one sentence, never as a traceback."""
+
+    command_class = Subcommand
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)
         except ValueError as error:
             raise Sentence(str(error)) from error
         except OSError as error:
@@ -44,16 +58,16 @@ class Command(click.Group):
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.version_option(package_name="kvfloor")
+@click.version_option(__version__)
 def main() -> None:
-    r"""How many bits must a KV cache keep, and how many does yours really keep?
+    """How many bits must a KV cache keep, and how many does yours really keep?
 
     kvfloor hides random bits in the tokens of an attention stream, sends your cache's bytes from a writer
     to a reader, decodes, and certifies how many bits the cache carries.
 
     \b
     kvfloor audit uniform:bits=4        where does this cache stand?
-    kvfloor audit mymodule:MyCache      and mine? (the current folder is importable)
+    kvfloor audit mymodule:MyCache      and mine, in the current folder?
     kvfloor reproduce                   re-run every claim, draw every figure
     kvfloor floor --tokens 131072       what is provably needed, without a run
     """
@@ -78,7 +92,7 @@ def reproduce(
     figures: str,
     as_json: bool,
 ) -> None:
-    r"""Re-run claims (all of them by default), print their verdicts, draw their figures.
+    """Re-run claims, all by default: print verdicts, draw figures.
 
     Finished blocks of work are kept in the results file: a run that was stopped continues where it was,
     and a second run only judges and draws. Exit status 1 if a claim fails or its control does not.
@@ -86,10 +100,12 @@ def reproduce(
     \b
     kvfloor reproduce threshold --scale full
     """
+    from kvfloor.experiments.engine.pool import WorkerPool
     from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.engine.sweep import process_pool, total_blocks
+    from kvfloor.experiments.engine.sweep import total_blocks
     from kvfloor.experiments.show.reproduction import chosen_claims, left_out
     from kvfloor.experiments.show.reproduction import reproduce as run
+    from kvfloor.experiments.show.stopping import stops_with
 
     chosen = chosen_claims(claims)
     for id, reason in left_out(chosen).items():
@@ -100,35 +116,32 @@ def reproduce(
     total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
     Path(figures).mkdir(parents=True, exist_ok=True)
     done = 0
-    with Store(results) as store:
-        executor = process_pool(workers or os.cpu_count() or 1)
-        try:
-            with screen.progress(chosen, scale) as advance:
+    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
 
-                def count(claim: "Claim", blocks: int) -> None:
-                    nonlocal done
-                    done += blocks
-                    advance(claim, blocks)
-
-                outcomes = list(
-                    run(
-                        chosen,
-                        scale=scale,
-                        seed=seed,
-                        store=store,
-                        figures=Path(figures),
-                        executor=executor,
-                        progress=count,
-                    )
-                )
-        except KeyboardInterrupt:
-            click.echo(
-                f"\nStopped: {done} of {total} blocks are kept in {results}; the same command continues there.",
-                err=True,
+        def stopped() -> str:
+            store.close()
+            return (
+                f"Stopped: {done} of {total} blocks are kept in {results}; the same command continues there."
             )
-            sys.exit(130)
-        finally:
-            executor.shutdown(cancel_futures=True)
+
+        with stops_with(stopped), screen.progress(chosen, scale) as advance:
+
+            def count(claim: "Claim", blocks: int) -> None:
+                nonlocal done
+                done += blocks
+                advance(claim, blocks)
+
+            outcomes = list(
+                run(
+                    chosen,
+                    scale=scale,
+                    seed=seed,
+                    store=store,
+                    figures=Path(figures),
+                    executor=executor,
+                    progress=count,
+                )
+            )
     if as_json:
         screen.print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
@@ -140,7 +153,11 @@ def reproduce(
 @main.command()
 @as_json
 def claims(as_json: bool) -> None:
-    """List what is claimed, by whom, and how it is checked."""
+    """List what is claimed, by whom, and how it is checked.
+
+    \b
+    kvfloor claims --json
+    """
     from kvfloor.experiments.claims import all_claims
 
     known = all_claims().values()
@@ -159,10 +176,13 @@ def claims(as_json: bool) -> None:
 @main.command()
 @as_json
 def caches(as_json: bool) -> None:
-    """List the caches that come along and those of installed packages, with their parameters.
+    """List the caches that come along, and those you installed.
 
     A package adds its caches as entry points of the group kvfloor.caches; one that cannot be loaded is
     listed with the reason.
+
+    \b
+    kvfloor caches --json
     """
     from rich.markup import escape
 
@@ -241,7 +261,7 @@ def audit(
     readout: Any,
     as_json: bool,
 ) -> None:
-    r"""Tell where a cache stands: bits on the wire, bits certified, distance to the frontier.
+    """Tell where a cache stands between the floor and its bytes.
 
     CACHE is a name of `kvfloor caches` with parameters, or an importable factory of your own:
 
@@ -257,7 +277,8 @@ def audit(
 
     \b
     kvfloor audit kvpress:SnapKVPress,compression_ratio=0.5
-    kvfloor audit transformers:QuantizedCache,backend=quanto,nbits=2 --model qwen3:layers=2,heads=4,kv_heads=2
+    kvfloor audit transformers:QuantizedCache,backend=quanto,nbits=2
+    kvfloor audit kvpress:KnormPress --model qwen3:layers=2,heads=4,kv_heads=2
 
     The writer and the reader run in fresh processes. Up to 1024 tokens some readers first solve for the
     values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
@@ -267,6 +288,7 @@ def audit(
 
     sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
     how: dict[str, Any] = {"readers": readers or None, "feed": feed, "readout": readout}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the parties are ended, too
     with screen.spinner(f"auditing {cache}"):
         result = run(cache, model=model, sides=sides, seed=seed, **sizes, **how)
     if as_json:
@@ -283,29 +305,32 @@ def audit(
 @click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the table.")
 @as_json
 def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_json: bool) -> None:
-    """Audit every press of kvpress and every cache of transformers over budgets; write table and figure.
+    """Audit every press of kvpress and cache of transformers.
 
-    Finished plays are kept in the results file: a run that was stopped continues where it was. Writes
+    Each is asked for several budgets. Finished plays are kept in the results file: a run that was stopped continues where it was. Writes
     leaderboard.md, .csv, .svg and .png.
+
+    \b
+    kvfloor leaderboard --figures tables
     """
     from kvfloor.experiments.claims.transformers.leaderboard import tasks
+    from kvfloor.experiments.engine.pool import WorkerPool
     from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.engine.sweep import process_pool, run
+    from kvfloor.experiments.engine.sweep import run
     from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish
+    from kvfloor.experiments.show.stopping import stops_with
 
     wanted = tasks()
-    with Store(results) as store:
-        executor = process_pool(workers or os.cpu_count() or 1)
-        try:
-            with screen.bars({"leaderboard": len(wanted)}) as advance:
-                progress = functools.partial(advance, "leaderboard")
-                records = run(wanted, store, seed=seed, executor=executor, progress=progress)
-            rows = publish(records, Path(figures), seed)
-        except KeyboardInterrupt:
-            click.echo(f"\nStopped: finished plays are in {results}; the same command continues.", err=True)
-            sys.exit(130)
-        finally:
-            executor.shutdown(cancel_futures=True)
+    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
+
+        def stopped() -> str:
+            store.close()
+            return f"Stopped: finished plays are in {results}; the same command continues."
+
+        with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
+            progress = functools.partial(advance, "leaderboard")
+            records, lost = run(wanted, store, seed=seed, executor=executor, progress=progress)
+            rows = publish(records, lost, Path(figures), seed)
     if as_json:
         screen.print_json(rows)
         return
@@ -325,7 +350,9 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
 @click.option("--model", default=None, help="A well-known open model; an unknown name lists them.")
 @as_json
 def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: bool) -> None:
-    r"""Print the bits that every cache needs, from the theorems alone, beside a float16 cache.
+    """Print the bits that every cache needs, without a run.
+
+    They follow from the theorems alone, and stand beside what a float16 cache takes.
 
     \b
     kvfloor floor --tokens 131072 --model llama-3.1-8b --eta 0.1
@@ -348,9 +375,12 @@ def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: 
 @click.option("--out", type=click.Path(dir_okay=False), default="report.html", help="The page to write.")
 @click.option("--seed", type=SEED, default=0, help="Root seed of the runs to report.")
 def report(results: str, out: str, seed: int) -> None:
-    """Write verdicts, evidence and figures of stored work into one page of HTML; nothing is run.
+    """Write verdicts, evidence and figures on one page of HTML.
 
-    Each claim is shown at the largest scale of which every block is stored.
+    Nothing is run. Each claim is shown at the largest scale of which every block is stored.
+
+    \b
+    kvfloor report --results all.sqlite --out all.html
     """
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.show.report import write_report
@@ -365,7 +395,13 @@ def report(results: str, out: str, seed: int) -> None:
 @click.argument("results", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--into", required=True, type=click.Path(dir_okay=False), help="The store they are added to.")
 def merge(results: tuple[str, ...], into: str) -> None:
-    """Add the finished work of result stores to another; what is there already is not added twice."""
+    """Put the finished work of several stores into one.
+
+    What is there already is not added twice.
+
+    \b
+    kvfloor merge a.sqlite b.sqlite --into all.sqlite
+    """
     from kvfloor.experiments.engine.store import Store
 
     for name in results:

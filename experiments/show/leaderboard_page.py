@@ -14,6 +14,7 @@ from kvfloor.experiments.audits.verdict import verdict
 from kvfloor.experiments.drawing import style
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.engine.sweep import Lost
 from kvfloor.experiments.game.hosts.host import Accounts
 from kvfloor.experiments.game.protocol import Transcript
 from kvfloor.reductions.bounds.certificates import frontier_accuracy
@@ -29,13 +30,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def publish(records: Sequence[Record], folder: Path, seed: int) -> list[dict[str, Any]]:
+def publish(records: Sequence[Record], lost: Sequence[Lost], folder: Path, seed: int) -> list[dict[str, Any]]:
     """Write ``leaderboard.md``, ``.csv``, ``.svg`` and ``.png`` from all plays of a leaderboard.
 
     Parameters
     ----------
     records : sequence of Record
         The plays.
+    lost : sequence of Lost
+        Those that ended their worker.
     folder : Path
         Where the files go.
     seed : int
@@ -46,6 +49,10 @@ def publish(records: Sequence[Record], folder: Path, seed: int) -> list[dict[str
     list of dict
         The table's rows; see `table`.
     """
+    for play in lost:
+        task, cannot = play.task, {"cannot": play.reason}
+        row = Record(task.id, str(seed), 0, "", task.claim, "claim", task.parameters, cannot, 0.0)
+        records = [*records, row]
     rows = table(records)
     write(rows, folder, records[0].parameters, seed)
     with style.styled():

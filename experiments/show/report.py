@@ -1,17 +1,16 @@
 """One page of HTML from a result store: verdicts, evidence and figures, without running anything."""
 
 import io
-import os
-import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from kvfloor import __version__
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
+from kvfloor.experiments.engine.files import write_whole
 from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import finished, total_blocks
 from kvfloor.experiments.judging.claim import Claim, Scale, Verdict, judge_claim
@@ -85,17 +84,9 @@ def write_report(store: Store, path: str | Path, *, seed: int) -> list[Section]:
     environment.filters["number"] = _number
     shown = sections(store, seed=seed)
     page = environment.get_template("report.html.jinja").render(
-        sections=shown, seed=seed, results=store.path.name, version=version("kvfloor")
+        sections=shown, seed=seed, results=store.path.name, version=__version__
     )
-    path = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    write_whole(path, page.encode())
     return shown
 
 

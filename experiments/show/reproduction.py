@@ -27,13 +27,14 @@ class Reproduction:
     id, title, source : str
         As the claim has them.
     verdict : str
-        "holds", "fails" or "broken".
+        "holds", "fails", "broken", or "unfinished" if blocks were lost: then nothing is judged or drawn.
     control : str
-        "fails", as it must, or "passes".
+        "fails", as it must, or "passes"; "unfinished" as the verdict.
     evidence : dict
-        "checks" and "controls": for each its name, whether it passed, and its numbers.
+        "checks" and "controls": for each its name, whether it passed, and its numbers. "lost": for each lost
+        block what was asked, which repetition, and why.
     figure : str
-        Path of the SVG.
+        Path of the SVG, empty if there is none.
     seconds : float
         Wall time.
     """
@@ -41,8 +42,8 @@ class Reproduction:
     id: str
     title: str
     source: str
-    verdict: Literal["holds", "fails", "broken"]
-    control: Literal["fails", "passes"]
+    verdict: Literal["holds", "fails", "broken", "unfinished"]
+    control: Literal["fails", "passes", "unfinished"]
     evidence: dict[str, Any]
     figure: str
     seconds: float
@@ -116,27 +117,31 @@ def reproduce(
     """
     for claim in claims:
         start = time.perf_counter()
-        records = sweep.run(
+        records, lost = sweep.run(
             claim.tasks(scale),
             store,
             seed=seed,
             executor=executor,
             progress=lambda blocks, claim=claim: progress(claim, blocks),  # type: ignore[misc]
         )
-        verdict = judge_claim(claim, records)
-        with style.styled():
-            drawn = style.save(claim.draw([r for r in records if r.variant == "claim"]), figures, claim.id)
+        outcome: dict[str, Any] = {"verdict": "unfinished", "control": "unfinished", "figure": ""}
+        if lost:
+            outcome["evidence"] = {"checks": [], "controls": [], "lost": [_asked(block) for block in lost]}
+        else:
+            verdict = judge_claim(claim, records)
+            with style.styled():
+                figure = claim.draw([r for r in records if r.variant == "claim"])
+                drawn = style.save(figure, figures, claim.id)
+            outcome = {"verdict": verdict.verdict, "control": verdict.control, "figure": str(drawn)}
+            outcome["evidence"] = _evidence(verdict)
         seconds = time.perf_counter() - start
-        yield Reproduction(
-            claim.id,
-            claim.title,
-            claim.source,
-            verdict.verdict,
-            verdict.control,
-            _evidence(verdict),
-            str(drawn),
-            seconds,
-        )
+        yield Reproduction(claim.id, claim.title, claim.source, seconds=seconds, **outcome)
+
+
+def _asked(block: sweep.Lost) -> dict[str, Any]:
+    """Return a lost block as JSON values."""
+    asked = {"variant": block.task.variant, "parameters": block.task.parameters, "block": block.block}
+    return asked | {"reason": block.reason}
 
 
 def _evidence(verdict: Verdict) -> dict[str, Any]:
@@ -145,4 +150,4 @@ def _evidence(verdict: Verdict) -> dict[str, Any]:
     def plain(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
         return [asdict(check) for check in checks]
 
-    return {"checks": plain(verdict.checks), "controls": plain(verdict.controls)}
+    return {"checks": plain(verdict.checks), "controls": plain(verdict.controls), "lost": []}

@@ -46,7 +46,7 @@ def print_audit(result: "Audit") -> None:
 def print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
     """Print the table of verdicts, and the numbers of whatever did not come out as it must."""
     verdicts = table("claim", "verdict", "control", "checks", "seconds")
-    colours = {"holds": "green", "fails": "red", "broken": "magenta"}
+    colours = {"holds": "green", "fails": "red", "broken": "magenta", "unfinished": "yellow"}
     for outcome in outcomes:
         checks = outcome.evidence["checks"]
         passed = f"{sum(check['passed'] for check in checks)} of {len(checks)}"
@@ -59,6 +59,9 @@ def print_outcomes(outcomes: "Sequence[Reproduction]") -> None:
         wrong += [c for c in outcome.evidence["controls"] if c["passed"] or c["evidence"] == {"rows": 0}]
         for check in wrong if outcome.verdict != "holds" else []:
             click.echo(f"{outcome.id}: {check['name']}: {json.dumps(check['evidence'])}")
+        for block in outcome.evidence["lost"]:
+            asked = f"{json.dumps(block['parameters'])}, block {block['block']}"
+            click.echo(f"{outcome.id}: lost: {asked}: {block['reason']}")
 
 
 @contextlib.contextmanager

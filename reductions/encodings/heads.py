@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvfloor.reductions.encodings.protocol import Encoding, Floats, Guarantee, Stream, Tokens, check_outputs
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)

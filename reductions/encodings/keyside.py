@@ -39,7 +39,8 @@ from kvfloor.reductions.encodings.values import (
     required_query_norm,
 )
 from kvfloor.reductions.keys.projections import PROJECTIONS, FloatType, check_unit_rows, incoherence_bound
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)

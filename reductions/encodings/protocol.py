@@ -1,4 +1,4 @@
-"""What every reduction is: a way to write a string into tokens and to read its symbols by attention."""
+"""What every reduction is: a way to write a string into tokens and to answer questions about it by attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -163,14 +163,15 @@ class Guarantee:
 
 
 class Encoding(Protocol):
-    """A reduction from INDEX to attention over a cache.
+    """A reduction from a communication problem to attention over a cache.
 
-    `decode` is non-decreasing in every output entry. An encoding is therefore right on every
-    (1 +- eta)-approximation exactly when it is right on (1 - eta) O and on (1 + eta) O, O the exact outputs.
+    `decode` is monotone in every output entry, and each answer depends on the outputs of its own question. An
+    encoding is therefore right on every (1 +- eta)-approximation exactly when it is right on (1 - eta) O and on
+    (1 + eta) O, O the exact outputs.
     """
 
     @property
-    def problem(self) -> Index:
+    def problem(self) -> Problem:
         """The communication problem: N symbols over an alphabet of q."""
 
     @property
@@ -223,13 +224,13 @@ class Encoding(Protocol):
             His tokens; there may be none.
         """
 
-    def queries(self, indices: Symbols) -> Floats:
-        """Return the distinct queries that answer these positions.
+    def queries(self, questions: Questions, /) -> Floats:
+        """Return the distinct queries that answer these questions.
 
         Parameters
         ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..N-1, any subset in any order.
+        questions : ndarray
+            k questions of the problem, in any order: for INDEX positions in 0..N-1.
 
         Returns
         -------
@@ -237,20 +238,20 @@ class Encoding(Protocol):
             Pairwise different queries, m <= k.
         """
 
-    def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read from the outputs of `queries(indices)`.
+    def decode(self, outputs: Floats, questions: Questions, /) -> Symbols:
+        """Return the answers read from the outputs of `queries(questions)`.
 
         Parameters
         ----------
         outputs : ndarray, shape (m, d_v)
             One row for each query, in their order.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
+        questions : ndarray
+            The questions asked.
 
         Returns
         -------
         ndarray of int, shape (k,)
-            Symbols in 0..q-1, in the order of `indices`.
+            Answers, in the order of `questions`.
         """
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens
 from kvfloor.reductions.encodings.values import BINARY_LEVELS, ValuesEncoding, known_incoherence
 from kvfloor.reductions.keys.projections import check_unit_rows
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 Rest: TypeAlias = Literal["repeated", "zero"]
 

@@ -39,7 +39,8 @@ from numpy.typing import NDArray
 from kvfloor.reductions.encodings.protocol import Floats, Guarantee, TensorTokens, check_eta, check_outputs
 from kvfloor.reductions.encodings.values import MARGIN_NATS, Decoder, interference, known_incoherence
 from kvfloor.reductions.keys.projections import check_unit_rows
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_eta, check_outputs
 from kvfloor.reductions.keys.projections import check_unit_rows, incoherence
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 Levels: TypeAlias = NDArray[np.float64]
 Decoder: TypeAlias = Literal["guaranteed", "typical"]

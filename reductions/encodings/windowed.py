@@ -32,7 +32,8 @@ from kvfloor.reductions.encodings.values import (
     guaranteed_thresholds,
     known_incoherence,
 )
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 
 __all__ = ["WindowEncoding", "required_window_norm", "window_interference"]
 

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Rows, check_outputs
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
 from kvfloor.reductions.weights.transformer import ONE, TransformerEncoding
 
 __all__ = ["Readout", "WeightsEncoding"]
@@ -82,7 +83,7 @@ class WeightsEncoding:
 
     def reader_token(self) -> Rows:
         """Return Bob's tokens: none, his questions are tokens themselves."""
-        return Rows(np.zeros((0, self.compiled.residual.width), np.float32))
+        return Rows(np.zeros((0, len(self.compiled.stream)), np.float32))
 
     def queries(self, indices: Symbols) -> Floats:
         """Return the distinct questions, shape (m, H), that answer the positions of shape (k,)."""
@@ -94,7 +95,7 @@ class WeightsEncoding:
         """Return the bits, shape (k,), read from hidden states (m, H) or from generated tokens (m, 1)."""
         distinct, place = self._asked(indices)
         rows = self.readout == "rows"
-        outputs = check_outputs(outputs, len(distinct), self.compiled.residual.width if rows else 1)
+        outputs = check_outputs(outputs, len(distinct), len(self.compiled.stream) if rows else 1)
         if not rows:
             said: Symbols = (outputs[place, 0] == ONE).astype(np.uint8)
             return said

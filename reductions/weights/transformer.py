@@ -1,95 +1,37 @@
-"""INDEX compiled into the weights of a decoder-only transformer (theory 12).
+"""INDEX as the input of a decoder-only transformer, and its output as bits (theory 12).
 
-The model needs no training: its matrices are selectors, written down as NumPy arrays under the names that
-the open decoder-only models share. Facts and questions are rows of its embedding table, an attention head
-is softmax attention over the facts, and the last layer multiplexes one bit of the answer to the output.
+The model needs no training: `kvfloor.reductions.weights.compiler` wires its matrices. Facts and questions are
+rows of its input (of its embedding table, where it has no other way in), an attention head is softmax
+attention over the facts, and the last layer multiplexes one bit of the answer to the output.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log, sqrt
-from typing import Any, TypeAlias
+from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kvfloor.reductions.encodings.protocol import Floats
 from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys
-from kvfloor.reductions.problems.index import Index, Symbols
+from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.problems.strings import Symbols
+from kvfloor.reductions.weights.basis import Basis, Rows
+from kvfloor.reductions.weights.compiler import (
+    DIVISOR,
+    ONE,
+    ZERO,
+    Shape,
+    Weights,
+    compiled,
+    residual_stream,
+    weighed,
+)
 
-__all__ = ["ONE", "ZERO", "Residual", "TransformerEncoding", "Weights"]
-
-Weights: TypeAlias = dict[str, NDArray[np.float32]]
-
-ZERO, ONE = 0, 1
-"""The two tokens that the model answers with; facts and questions come after them."""
+__all__ = ["ONE", "ZERO", "TransformerEncoding", "Weights"]
 
 QUERY_NORM = 60.0
-GATE = 40.0  # silu(GATE / 2) is GATE / 2 to 2e-9: an open gate; a closed one is exactly 0
-SLACK = 49 / 48  # by how much RMSNorm may move a score, at most (theory 12)
-WIDTH_MULTIPLE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Residual:
-    """Where things lie in the residual stream.
-
-    Parameters
-    ----------
-    dim : int
-        d, the dimension of a head.
-    bits : int
-        R, the bits of a token: layers x key-value heads x d.
-    """
-
-    dim: int
-    bits: int
-
-    @property
-    def key(self) -> slice:
-        """The key of a fact, d channels."""
-        return slice(0, self.dim)
-
-    @property
-    def query(self) -> slice:
-        """The query of a question, d channels."""
-        return slice(self.dim, 2 * self.dim)
-
-    @property
-    def value(self) -> slice:
-        """The values of a fact, R channels."""
-        return self._block(0)
-
-    @property
-    def out(self) -> slice:
-        """What the attention heads write, R channels."""
-        return self._block(1)
-
-    @property
-    def select(self) -> slice:
-        """Which of the R bits a question asks for, R channels."""
-        return self._block(2)
-
-    @property
-    def answer(self) -> int:
-        """The channel whose sign is the bit."""
-        return 2 * self.dim + 3 * self.bits
-
-    @property
-    def ballast(self) -> int:
-        """The channel that gives every token the same length."""
-        return self.answer + 1
-
-    @property
-    def width(self) -> int:
-        """The number H of channels, a multiple of 64."""
-        return -(-(self.ballast + 1) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-
-    def _block(self, index: int) -> slice:
-        """Return one of the blocks of R channels that follow the query."""
-        start = 2 * self.dim + index * self.bits
-        return slice(start, start + self.bits)
+SLACK = 1 + 1 / (3 * DIVISOR**2)  # by how much RMSNorm may move a score, at most (theory 12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +64,10 @@ class TransformerEncoding:
     query_norm: float = QUERY_NORM
 
     def __post_init__(self) -> None:
-        for name in ("layers", "kv_heads", "group", "query_norm"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.query_norm >= 1:
+            raise ValueError(f"query_norm must be at least 1, got {self.query_norm}")
         check_unit_rows(self.keys)
+        _ = self.shape  # tells of wrong sizes
         if len(self.keys) < 2 or self.keys[:, -1].any():
             raise ValueError(
                 "keys must be at least 2 rows whose last channel is 0, "
@@ -196,9 +138,14 @@ class TransformerEncoding:
         return Index(self.tokens * self.bits_per_token)
 
     @property
-    def residual(self) -> Residual:
-        """Where things lie in the residual stream."""
-        return Residual(self.dim, self.bits_per_token)
+    def shape(self) -> Shape:
+        """The sizes of the model."""
+        return Shape(self.layers, self.kv_heads, self.group, self.dim)
+
+    @property
+    def stream(self) -> Basis:
+        """The named directions of the model's residual stream."""
+        return residual_stream(self.shape, shared=True, answer=True)
 
     def required_query_norm(self, incoherence: float) -> float:
         """Return a query norm for which every bit of the whole cache is proved to decode (theory 12).
@@ -206,7 +153,7 @@ class TransformerEncoding:
         Parameters
         ----------
         incoherence : float
-            eps: no two keys have a larger inner product; in [0, 48/49).
+            eps: no two keys have a larger inner product; in [0, 768/769).
 
         Returns
         -------
@@ -220,10 +167,10 @@ class TransformerEncoding:
             If the incoherence is out of range.
         """
         if not 0 <= incoherence < 1 / SLACK:
-            raise ValueError(f"incoherence must be in [0, 48/49), got {incoherence}")
+            raise ValueError(f"incoherence must be in [0, 768/769), got {incoherence}")
         return (log(self.tokens - 1) + log(SLACK) / 2) / (1 / SLACK - incoherence)
 
-    def encode(self, x: Symbols) -> NDArray[np.float32]:
+    def encode(self, x: Symbols) -> Rows:
         """Return Alice's facts, the rows of her embedding table.
 
         Parameters
@@ -237,14 +184,12 @@ class TransformerEncoding:
             One row per fact.
         """
         bits = self.problem.check_string(x).reshape(self.tokens, self.bits_per_token)
-        at = self.residual
-        rows = np.zeros((self.tokens, at.width), np.float32)
-        rows[:, at.key] = self.keys
-        rows[:, at.value] = 2.0 * bits - 1.0
-        rows[:, at.query.stop - 1] = 1.0
-        return self._weighed(rows)
+        stream = self.stream
+        asks_nothing = np.eye(self.dim)[-1]
+        rows = stream.vectors(self.tokens, key=self.keys, value=2.0 * bits - 1.0, query=asks_nothing)
+        return weighed(stream, rows)
 
-    def row_questions(self, tokens: Symbols) -> NDArray[np.float32]:
+    def row_questions(self, tokens: Symbols) -> Rows:
         """Return questions for all bits of some facts at once.
 
         Parameters
@@ -257,11 +202,10 @@ class TransformerEncoding:
         ndarray of float32, shape (m, H)
             One question per fact: `read_rows` decodes the model's last hidden states.
         """
-        rows = np.zeros((len(tokens), self.residual.width), np.float32)
-        rows[:, self.residual.query] = self.keys[tokens]
-        return self._weighed(rows)
+        stream = self.stream
+        return weighed(stream, stream.vectors(len(tokens), query=self.keys[tokens]))
 
-    def bit_questions(self, indices: Symbols) -> NDArray[np.float32]:
+    def bit_questions(self, indices: Symbols) -> Rows:
         """Return questions for single bits, which the model answers with the token `ZERO` or `ONE`.
 
         Parameters
@@ -275,11 +219,8 @@ class TransformerEncoding:
             One question per bit.
         """
         token, bit = np.divmod(self.problem.check_indices(indices), self.bits_per_token)
-        at = self.residual
-        rows = np.zeros((len(token), at.width), np.float32)
-        rows[:, at.query] = self.keys[token]
-        rows[np.arange(len(token)), at.select.start + bit] = 1.0
-        return self._weighed(rows)
+        stream, selected = self.stream, np.arange(self.bits_per_token) == bit[:, None]
+        return weighed(stream, stream.vectors(len(token), query=self.keys[token], select=selected))
 
     def read_rows(self, hidden: Floats) -> Symbols:
         """Return the bits that stand in last hidden states.
@@ -294,7 +235,7 @@ class TransformerEncoding:
         ndarray of uint8, shape (m, R)
             A positive channel is a 1.
         """
-        return (hidden[:, self.residual.out] > 0).astype(np.uint8)
+        return (self.stream.coordinates(hidden, "out") > 0).astype(np.uint8)
 
     def weights(self) -> Weights:
         """Return the matrices of the model; they do not depend on x.
@@ -302,64 +243,6 @@ class TransformerEncoding:
         Returns
         -------
         dict of str to ndarray of float32
-            Under the names that Llama, Mistral, Qwen2 and Qwen3 share, without the embedding table.
-            `q_norm` and `k_norm` are for classes that normalise queries and keys (Qwen3).
+            Under the names of `kvfloor.reductions.weights.compiler.Weights`, without the embedding table.
         """
-        at, width = self.residual, self.residual.width
-        found: Weights = {"model.norm.weight": np.ones(width, np.float32)}
-        found["lm_head.weight"] = np.zeros((2, width), np.float32)
-        found["lm_head.weight"][[ZERO, ONE], at.answer] = -1.0, 1.0
-        for layer in range(self.layers):
-            parts = {
-                **self._attention(layer),
-                **self._multiplexer(open=layer == self.layers - 1),
-                "input_layernorm": np.ones(width, np.float32),
-                "post_attention_layernorm": np.ones(width, np.float32),
-            }
-            found |= {f"model.layers.{layer}.{name}.weight": part for name, part in parts.items()}
-        return found
-
-    def _attention(self, layer: int) -> Weights:
-        """Return the matrices of one attention layer: selectors of the residual stream's blocks."""
-        at, dim = self.residual, self.dim
-        heads, group = self.kv_heads, self.group
-        own = at.value.start + layer * heads * dim
-        key, value = np.zeros((2, heads * dim, at.width), np.float32)
-        query = np.zeros((heads * group * dim, at.width), np.float32)
-        # Inputs arrive halved by RMSNorm, and the model divides scores by sqrt d.
-        query[np.arange(len(query)), at.query.start + np.arange(len(query)) % dim] = (
-            4.0 * self.query_norm * sqrt(dim)
-        )
-        key[np.arange(len(key)), at.key.start + np.arange(len(key)) % dim] = 1.0
-        value[np.arange(len(value)), own + np.arange(len(value))] = 1.0
-        out = np.zeros((at.width, len(query)), np.float32)
-        head, channel = np.divmod(np.arange(len(query)), dim)
-        out[own - at.value.start + at.out.start + head // group * dim + channel, np.arange(len(query))] = (
-            1.0 / group
-        )
-        return {
-            "self_attn.q_proj": query,
-            "self_attn.k_proj": key,
-            "self_attn.v_proj": value,
-            "self_attn.o_proj": out,
-            "self_attn.q_norm": np.full(dim, self.query_norm / sqrt(dim), np.float32),
-            "self_attn.k_norm": np.ones(dim, np.float32),
-        }
-
-    def _multiplexer(self, *, open: bool) -> Weights:
-        """Return a SwiGLU that adds the selected bit's channel to the answer, or one that does nothing."""
-        at = self.residual
-        gate, up = np.zeros((2, self.bits_per_token, at.width), np.float32)
-        down = np.zeros((at.width, self.bits_per_token), np.float32)
-        if open:
-            each = np.arange(self.bits_per_token)
-            gate[each, at.select.start + each] = GATE
-            up[each, at.out.start + each] = 1.0
-            down[at.answer] = 1.0
-        return {"mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": down}
-
-    def _weighed(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give every row the length 2 sqrt H, so that RMSNorm divides it by exactly 2."""
-        squares: Any = np.square(rows, dtype=np.float64).sum(axis=1)
-        rows[:, self.residual.ballast] = np.sqrt(4.0 * self.residual.width - squares)
-        return rows
+        return compiled(self.shape, self.stream, self.query_norm)

@@ -5,19 +5,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvfloor.attention.caches.base import Coins, WireCache
-from kvfloor.attention.caches.composed.bundle import Bundle, CacheMaker
-from kvfloor.attention.checks import Matrix, matrix, token_block
+from kvfloor.attention.caches.base import CacheSpec, Coins, WireCache
+from kvfloor.attention.caches.composed.bundle import Bundle
+from kvfloor.attention.checks import Matrix, token_block
 from kvfloor.attention.tensor import tensor_attention
 
-__all__ = ["Sides", "TensorCache", "side_coins", "two_sides"]
+__all__ = ["Sides", "TensorCache", "TwoSided", "side_coins", "two_sides"]
 
 
 class TensorCache(WireCache):
     """The frame of caches of tensor attention: checks the four arrays.
 
-    A family gives `_append`, which reads checked tokens of both sides, `_answer`, which answers checked
-    queries, and the three methods of `WireCache`.
+    A family gives `_append`, which reads checked tokens of both sides, and the methods of `WireCache`.
     """
 
     sides: ClassVar[int] = 2
@@ -46,65 +45,42 @@ class TensorCache(WireCache):
             )
         self._append(*first, *second)
 
-    def attend(self, queries: object) -> Matrix:
-        """Answer queries over all pairs of tokens; the state stays as it is.
-
-        Parameters
-        ----------
-        queries : array_like, shape (m, dim)
-            Queries; m >= 1.
-
-        Returns
-        -------
-        ndarray, shape (m, value_dim)
-            What the cache makes of tensor attention.
-
-        Raises
-        ------
-        ValueError
-            If the shape is wrong, an entry is not finite, or no token was read yet.
-        """
-        return self._answer(matrix("queries", queries, self.dim))
-
     @abstractmethod
     def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
         """Read checked tokens; on ValueError the state is unchanged."""
 
-    @abstractmethod
-    def _answer(self, queries: Matrix) -> Matrix:
-        """Return the answers to checked queries; ValueError if the cache is empty."""
+
+class TwoSided(Bundle, TensorCache):
+    """The frame of tensor caches that keep a cache a side."""
+
+    def _coins_of_sides(self, coins: Coins) -> list[Coins]:
+        """Return the coins of the sides, which are independent."""
+        return [side_coins(coins, side, self.dim) for side in range(2)]
+
+    def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
+        self._feed([(keys1, values1), (keys2, values2)])
 
 
-class Sides(Bundle, TensorCache):
+class Sides(TwoSided):
     """Two caches of ordinary attention, one a side: tensor attention over the tokens that stand for each.
 
-    A subclass made by `two_sides` says which caches they are.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of the keys and the values of either side.
-    coins : Coins
-        The public randomness; either side gets a seed of its own and its half of the keys.
+    A subclass made by `two_sides` says which caches they are; either gets a seed of its own and its half of the
+    public keys.
     """
 
     name: ClassVar[str] = "sides"
     source: ClassVar[str] = "ours"
-    makers: ClassVar[tuple[CacheMaker, CacheMaker]]
+    specs: ClassVar[tuple[CacheSpec, CacheSpec]]
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins) -> None:
-        super().__init__(dim, value_dim, coins)
-        self._compose(self.makers, dim, value_dim, [side_coins(coins, side, dim) for side in range(2)])
-        for maker, part in zip(self.makers, self._parts, strict=True):
+    def _begin(self) -> None:
+        self._compose(self.specs, self.dim, self.value_dim, self._coins_of_sides(self.coins))
+        for spec, part in zip(self.specs, self._parts, strict=True):
             if not callable(getattr(part, "stand_ins", None)):
                 raise ValueError(
-                    f"{maker.spec!r} cannot be a side of tensor attention: it has no method stand_ins that "
+                    f"{spec.spec!r} cannot be a side of tensor attention: it has no method stand_ins that "
                     "returns tokens"
                 )
             part.stand_ins()  # those that keep no tokens say so at once
-
-    def _append(self, keys1: Matrix, values1: Matrix, keys2: Matrix, values2: Matrix) -> None:
-        self._feed([(keys1, values1), (keys2, values2)])
 
     def _answer(self, queries: Matrix) -> Matrix:
         (keys1, values1), (keys2, values2) = (part.stand_ins() for part in self._parts)
@@ -113,20 +89,20 @@ class Sides(Bundle, TensorCache):
         return tensor_attention(queries.astype(dtype, copy=False), keys1, values1, keys2, values2)
 
 
-def two_sides(first: CacheMaker, second: CacheMaker) -> type[Sides]:
+def two_sides(first: CacheSpec, second: CacheSpec) -> type[Sides]:
     """Return the class of tensor caches with these caches as their sides.
 
     Parameters
     ----------
-    first, second : CacheMaker
-        What makes the cache of either side, such as `kvfloor.attention.caches.CacheSpec`.
+    first, second : CacheSpec
+        The cache of either side.
 
     Returns
     -------
     type of Sides
         A factory of caches.
     """
-    return type("Sides", (Sides,), {"makers": (first, second)})
+    return type("Sides", (Sides,), {"specs": (first, second)})
 
 
 def side_coins(coins: Coins, side: int, dim: int) -> Coins:

@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins
+from kvfloor.attention.caches.base import real, whole
 from kvfloor.attention.caches.dense import StoredCache
 from kvfloor.attention.caches.wire import Field
-from kvfloor.attention.checks import Matrix, integer, positive
-from kvfloor.attention.softmax import weighted_attention
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["Balance", "balanced_half"]
 
@@ -21,21 +20,6 @@ class Balance(StoredCache):
     (merge and reduce), up to `levels` times. A token of level l counts 2^l times. So of a long stream a
     share 2^-levels is kept, and the last tokens, which do not fill a batch yet, are all there.
 
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Its seed draws the steps of the walks.
-    levels : int
-        How often a token can be halved away, 1 to 40.
-    batch_tokens : int
-        Tokens in a batch, even.
-    walk_bound : float
-        c in `balanced_half`: the least is the most deterministic.
-    dtype : str
-        The number format of the tokens, one of ``formats.FORMATS``.
-
     References
     ----------
     Streaming Attention Approximation via Discrepancy Theory (BalanceKV). NeurIPS 2025, arXiv:2502.07861;
@@ -46,23 +30,14 @@ class Balance(StoredCache):
     name: ClassVar[str] = "balance"
     source: ClassVar[str] = "arXiv:2502.07861 (BalanceKV), our reading"
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        levels: int = 1,
-        batch_tokens: int = 256,
-        walk_bound: float = 2.0,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins, dtype=dtype)
-        self.levels = integer("levels", levels, 1, 40)
-        self.batch_tokens = integer("batch_tokens", batch_tokens, 2, 1 << 14)
+    levels: int = whole("how often a token can be halved away", 1, 40, default=1)
+    batch_tokens: int = whole("tokens in a batch, an even number", 2, 1 << 14, default=256)
+    walk_bound: float = real("c in `balanced_half`: the least is the most deterministic", default=2.0)
+
+    def _begin(self) -> None:
+        super()._begin()
         if self.batch_tokens % 2:
-            raise ValueError(f"batch_tokens is {batch_tokens}, expected an even number")
-        self.walk_bound = positive("walk_bound", walk_bound)
+            raise ValueError(f"batch_tokens is {self.batch_tokens}, expected an even number")
         self._seen = 0
         # The tokens of the levels, the highest first, so that what is halved is always at the end.
         self._sizes = [0] * (self.levels + 1)
@@ -84,17 +59,12 @@ class Balance(StoredCache):
         start = len(self._keys) - self.batch_tokens
         rng = np.random.default_rng([self.coins.seed, level, self._seen])
         kept = balanced_half(self._keys.array[start:], self._values.array[start:], rng, self.walk_bound)
-        rows = np.append(np.arange(start), start + kept)
-        self._keys.replace(self._keys.array[rows])
-        self._values.replace(self._values.array[rows])
+        self._keep(np.append(np.arange(start), start + kept))
         self._sizes[level] = 0
         self._sizes[level + 1] += len(kept)
 
-    def _answer(self, queries: Matrix) -> Matrix:
-        keys, values = self._tokens()
-        self._demand(len(keys))
-        weights = np.repeat(2.0 ** np.arange(self.levels, -1, -1), self._sizes[::-1])
-        return weighted_attention(queries.astype(keys.dtype, copy=False), keys, values, weights)
+    def _weights(self) -> Matrix:
+        return np.repeat(2.0 ** np.arange(self.levels, -1, -1), self._sizes[::-1])
 
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         return (self._seen,), super()._state()[1]

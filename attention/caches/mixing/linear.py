@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, StreamCache
-from kvfloor.attention.caches.projection import gaussian, project
+from kvfloor.attention.caches.base import StreamCache, whole
+from kvfloor.attention.caches.base.projection import gaussian, project
 from kvfloor.attention.caches.wire import Field, Floats
-from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["Linear"]
 
@@ -22,15 +22,6 @@ class Linear(StreamCache):
     With w_1..w_m standard normal, phi(x)_j = exp(<w_j, x> - |x|^2/2) has E <phi(q), phi(k)>/m = e^<q,k>; the
     state is sum_l phi(k_l) v_l^T and sum_l phi(k_l), m (d_v + 1) numbers in float32, whatever n is.
 
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Its seed draws the directions w.
-    features : int
-        Their number m, at least 1.
-
     References
     ----------
     K. Choromanski et al. Rethinking Attention with Performers. ICLR 2021, arXiv:2009.14794: its positive
@@ -41,9 +32,9 @@ class Linear(StreamCache):
     name: ClassVar[str] = "linear"
     source: ClassVar[str] = "arXiv:2009.14794 (Performer), arXiv:2006.16236"
 
-    def __init__(self, dim: int, value_dim: int, coins: Coins, *, features: int = 256) -> None:
-        super().__init__(dim, value_dim, coins)
-        self.features = integer("features", features, 1, 1 << 16)
+    features: int = whole("random directions w, their number m", 1, 1 << 16, default=256)
+
+    def _begin(self) -> None:
         self._count = 0
         self._sums: Matrix | None = None  # of features times [value, 1], one row a feature
 

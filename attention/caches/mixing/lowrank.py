@@ -5,31 +5,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows, StreamCache
-from kvfloor.attention.caches.formats import FORMATS, compute_dtype, round_to
+from kvfloor.attention.caches.base import whole
+from kvfloor.attention.caches.dense import StoredCache
 from kvfloor.attention.caches.wire import Field, Floats
-from kvfloor.attention.checks import Matrix, integer, one_of
+from kvfloor.attention.caches.wire.formats import round_to
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["LowRank"]
 
 
-class LowRank(StreamCache):
+class LowRank(StoredCache):
     """The best approximation of keys and of values by matrices of a given rank (truncated SVD).
 
     Compression happens once, when the prefill ends. Here that is when the cache crosses the wire: until
     then all tokens are held, and answers and payload are those of the compressed cache; tokens that are
     appended after it was restored are generated ones, and are kept whole.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Not used.
-    key_rank, value_rank : int
-        Rank budgets, at least 1; a rank that the matrix cannot exceed is exact.
-    dtype : str
-        The number format of factors and tokens, one of ``formats.FORMATS``.
 
     References
     ----------
@@ -41,31 +31,18 @@ class LowRank(StreamCache):
     source: ClassVar[str] = "arXiv:2408.05646 (Eigen Attention), our reading"
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "later_tokens")
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        key_rank: int,
-        value_rank: int,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins)
-        self.key_rank = integer("key_rank", key_rank, 1, 1 << 20)
-        self.value_rank = integer("value_rank", value_rank, 1, 1 << 20)
-        self.dtype = one_of("dtype", dtype, FORMATS)
-        self._keys = Rows(self.dim, compute_dtype(dtype))
-        self._values = Rows(self.value_dim, compute_dtype(dtype))
+    key_rank: int = whole("rank of the keys; one that the matrix cannot exceed is exact", 1, 1 << 20)
+    value_rank: int = whole("rank of the values, likewise", 1, 1 << 20)
+
+    def _begin(self) -> None:
+        super()._begin()
         self._factors: tuple[NDArray[Any], ...] | None = None  # of the prefill, once it has ended
 
-    def _append(self, keys: Matrix, values: Matrix) -> None:
-        rounded = round_to(self.dtype, keys, "keys"), round_to(self.dtype, values, "values")
-        for name, rows in zip(("keys", "values"), rounded, strict=True):
+    def _store(self, keys: Matrix, values: Matrix) -> None:
+        for name, rows in (("keys", keys), ("values", values)):
             # A factor's entries are at most as large as the norms of rows.
             round_to(self.dtype, 1.01 * np.linalg.norm(rows.astype(np.float64), axis=1), f"norms of {name}")
-        self._keys.extend(rounded[0])
-        self._values.extend(rounded[1])
+        super()._store(keys, values)
 
     def _tokens(self) -> tuple[Matrix, Matrix]:
         _, (left, basis, value_left, value_basis, keys, values) = self._state()

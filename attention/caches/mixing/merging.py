@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches.base import Coins, Rows
-from kvfloor.attention.caches.eviction.eviction import Evicting
-from kvfloor.attention.caches.formats import round_to
+from kvfloor.attention.caches.base import Rows, whole
+from kvfloor.attention.caches.eviction.frame import Evicting, demand_more
 from kvfloor.attention.caches.wire import Codes, Field, WireError
-from kvfloor.attention.checks import Matrix, integer
-from kvfloor.attention.softmax import weighted_attention
+from kvfloor.attention.caches.wire.formats import round_to
+from kvfloor.attention.checks import Matrix
 
 __all__ = ["Merge"]
 
@@ -20,19 +19,6 @@ class Merge(Evicting):
 
     A slot holds the means of the keys and of the values of its tokens, and counts as many times as there
     are tokens in it. The first tokens open a slot each; the last `recent_tokens` tokens are not merged yet.
-
-    Parameters
-    ----------
-    dim, value_dim : int
-        Numbers of columns of keys and values.
-    coins : Coins
-        Not used.
-    kept_tokens : int
-        The budget, more than `recent_tokens`.
-    recent_tokens : int
-        How many of the last tokens are kept as they are, at least 0.
-    dtype : str
-        The number format of the means, one of ``formats.FORMATS``.
 
     References
     ----------
@@ -45,22 +31,13 @@ class Merge(Evicting):
     source: ClassVar[str] = "arXiv:2406.13035 (D2O), our reading"
     count_names: ClassVar[tuple[str, ...]] = ("tokens", "seen")
 
-    def __init__(
-        self,
-        dim: int,
-        value_dim: int,
-        coins: Coins,
-        *,
-        kept_tokens: int,
-        recent_tokens: int = 16,
-        dtype: str = "float16",
-    ) -> None:
-        super().__init__(dim, value_dim, coins, kept_tokens=kept_tokens, dtype=dtype)
-        self.recent_tokens = integer("recent_tokens", recent_tokens, 0, 1 << 48)
-        if self.kept_tokens <= self.recent_tokens:
-            raise ValueError(
-                f"kept_tokens is {kept_tokens}, expected more than the {recent_tokens} recent_tokens"
-            )
+    recent_tokens: int = whole(
+        "last tokens, which are not merged yet, fewer than `kept_tokens`", 0, default=16
+    )
+
+    def _begin(self) -> None:
+        super()._begin()
+        demand_more(self, "recent_tokens")
         self._together = Rows(1, np.int64)
 
     def _store(self, keys: Matrix, values: Matrix) -> None:
@@ -84,12 +61,8 @@ class Merge(Evicting):
         for each in (self._keys, self._values, self._together):
             each.delete(slot)
 
-    def _answer(self, queries: Matrix) -> Matrix:
-        keys, values = self._tokens()
-        self._demand(len(keys))
-        return weighted_attention(
-            queries.astype(keys.dtype, copy=False), keys, values, self._together.array[:, 0]
-        )
+    def _weights(self) -> Matrix:
+        return self._together.array[:, 0]
 
     def _state(self) -> tuple[tuple[int, ...], tuple[NDArray[Any], ...]]:
         (tokens,), arrays = super()._state()
@@ -97,8 +70,7 @@ class Merge(Evicting):
 
     def _layout(self, *counts: int) -> tuple[Field, ...]:
         tokens, seen = counts
-        if tokens != min(seen, self.kept_tokens):
-            raise WireError(f"{self.name} keeps {self.kept_tokens} tokens, but has {tokens} of {seen}")
+        self._demand_full(tokens, seen)
         return (*super()._layout(tokens), Codes("merged tokens", (tokens,), seen - tokens + 1))
 
     def _restore(self, counts: tuple[int, ...], arrays: list[NDArray[Any]]) -> None:

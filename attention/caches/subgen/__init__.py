@@ -1,1 +1,5 @@
-"""SubGen and what it stands on: clusters of keys, reservoirs of values, tail bounds."""
+"""SubGen and what it stands on.
+
+`subgen` answers from samples, `subgen4` does so for tensor attention. `clusters` opens clusters of keys online,
+`reservoirs` samples keys and values, `concentration` bounds how far sums of samples stray.
+"""

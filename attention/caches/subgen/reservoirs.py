@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches.base import Rows
-from kvfloor.attention.caches.draws import Draws
+from kvfloor.attention.caches.base.draws import Draws
 from kvfloor.attention.checks import LARGEST, Matrix
 
 __all__ = ["KeySlots", "ValueSlots"]

@@ -19,6 +19,19 @@ DTYPES = ("float32", "bfloat16", "float16")
 FIRST_FREE = 2
 """The first row of the embedding table that `set_rows` writes; the model answers with the rows before it."""
 
+PLACES = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "output": "self_attn.o_proj",
+    "query_gain": "self_attn.q_norm",
+    "key_gain": "self_attn.k_norm",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+}
+"""Where the library's classes keep each matrix of a layer."""
+
 # Linear position interpolation by this factor leaves positions of any length without effect.
 NO_ROTATION = {"rope_type": "linear", "factor": 1e15, "rope_theta": 1e4}
 
@@ -113,7 +126,8 @@ def build(
     model : Model
         Its class, layers, heads and number format.
     weights : mapping of str to ndarray
-        Matrices under the names of the class; those that the class does not have are left out.
+        For each layer "0.query" and the others of ``PLACES``, float32, and "unembed", shape (V, H); gains
+        that the class does not have are left out, its norms and biases are 1 and 0.
     dim : int
         Dimension of a head.
     rows : int
@@ -136,8 +150,7 @@ def build(
         If a matrix is missing or of another shape, or the class has no sliding window.
     """
     torch, transformers = needed("torch"), needed("transformers")
-    head = weights["lm_head.weight"]
-    middle, width = weights["model.layers.0.mlp.gate_proj.weight"].shape
+    head, (middle, width) = weights["unembed"], weights["0.gate"].shape
     prefix = ARCHITECTURES[model.architecture]
     config = getattr(transformers, f"{prefix}Config")(
         vocab_size=FIRST_FREE + rows,
@@ -158,20 +171,27 @@ def build(
     )
     config._attn_implementation = attention
     config._name_or_path = name
-    state = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
-    state["lm_head.weight"] = torch.zeros(FIRST_FREE + rows, width)
-    state["lm_head.weight"][: len(head)] = torch.from_numpy(head)
-    state["model.embed_tokens.weight"] = torch.zeros(FIRST_FREE + rows, width)
+    state = {
+        f"model.layers.{layer}.{PLACES[part]}.weight": torch.from_numpy(np.ascontiguousarray(matrix))
+        for (layer, part), matrix in ((k.split("."), v) for k, v in weights.items() if k != "unembed")
+    }
+    for table, own in (("lm_head", head), ("model.embed_tokens", head[:0])):
+        state[f"{table}.weight"] = torch.zeros(FIRST_FREE + rows, width)
+        state[f"{table}.weight"][: len(own)] = torch.from_numpy(own)
     with quiet():
         built = getattr(transformers, f"{prefix}ForCausalLM")(config).to(getattr(torch, model.dtype)).eval()
     for parameter, tensor in built.named_parameters():
-        if parameter not in state and not parameter.endswith(".bias"):
+        found = state.get(parameter)
+        if found is None and parameter.endswith(("layernorm.weight", "model.norm.weight")):
+            found = torch.ones(width)
+        elif found is None and parameter.endswith(".bias"):
+            found = torch.zeros(len(tensor))
+        if found is None:
             raise ValueError(f"{prefix} needs a matrix {parameter}, and the weights have none")
+        if found.shape != tensor.shape:
+            raise ValueError(f"{parameter} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}")
         with torch.no_grad():
-            if parameter in state and state[parameter].shape != tensor.shape:
-                got = tuple(state[parameter].shape)
-                raise ValueError(f"{parameter} has shape {got}, expected {tuple(tensor.shape)}")
-            tensor.copy_(state.get(parameter, torch.zeros(())))
+            tensor.copy_(found)
         tensor.requires_grad_(False)
     return built
 

@@ -65,7 +65,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     subgen = resolve(f"subgen:delta={delta},cluster_slots=1,value_slots=1")
     payload = write(subgen.make(dim, dim, coins), stream)
     dense = write(resolve("dense:dtype=float32").make(dim, dim, coins), stream)
-    _, _, _, clusters, _ = wire.read(payload).counts
+    _, _, _, clusters, _ = wire.read(payload)[0].counts
     return {
         "clusters": clusters,
         "wire_bits": 8 * len(payload),

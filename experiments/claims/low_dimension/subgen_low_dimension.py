@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
-from kvfloor.attention.caches.subgen.clustering import SubGen
 from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
+from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
 from kvfloor.reductions.keys.projections import gaussian_keys
 
@@ -149,7 +150,7 @@ def _spec(parameters: dict[str, Any]) -> CacheSpec:
 
 def _clusters(payload: bytes) -> int:
     """Return the number of clusters that a payload says it carries."""
-    _, _, _, clusters, _ = wire.read(payload).counts
+    _, _, _, clusters, _ = wire.read(payload)[0].counts
     return clusters
 
 
@@ -319,8 +320,10 @@ def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
     axes.plot(dims, [b["at_most"] for b in brackets], "--", color=THEORY, label="(1 + 2R/δ)$^d$")
     axes.plot(dims, [b["clusters"] for b in brackets], "o", color=COLOURS[1], markersize=6, label="clusters")
     axes.plot(dims, [b["at_least"] for b in brackets], color=THEORY, label="mass covered / area of a cap")
-    keys = [math.ceil(packing_bound(dim, 0.5)) for dim in dims]
-    axes.plot(dims, keys, ":", color=THEORY, label="P(d, 1/2), keys that INDEX fills")
+    bound = [packing_bound(dim, 0.5) for dim in dims]
+    axes.plot(dims, bound, ":", color=THEORY, label="1 / area of a 60° cap, at most P(d, 1/2)")
+    known = sorted((k.dim, k.size) for k in KISSING.values() if k.dim in dims)
+    axes.plot(*zip(*known, strict=True), "D", color=COLOURS[0], label="P(d, 1/2): kissing numbers")
     tokens = counts[0].parameters["tokens"]
     axes.set(yscale="log", xlabel="key dimension d", ylabel="clusters m",
              title=f"b   Clusters of unit keys, δ = R/2, n = {tokens:,}")  # fmt: skip

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.subgen.clustering import SubGen
 from kvfloor.attention.caches.subgen.concentration import bernstein_tail
 from kvfloor.attention.caches.subgen.reservoirs import KeySlots, ValueSlots
+from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.eviction.unmasked import UnmaskedWindow
+from kvfloor.attention.caches.eviction.unmasked_window import UnmaskedWindow
 from kvfloor.attention.softmax import softmax_tolerance
 from kvfloor.attention.window import beside_zeros_tolerance, window_attention_reference
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible

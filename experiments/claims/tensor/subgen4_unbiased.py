@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.subgen.tensor_clustering import SubGen4
+from kvfloor.attention.caches.subgen.subgen4 import SubGen4
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness

@@ -23,7 +23,7 @@ from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cell
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
 from kvfloor.reductions.keys import projections as key_sets
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cell
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
-from kvfloor.reductions.problems.index import Symbols
+from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

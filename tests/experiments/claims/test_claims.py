@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,16 +16,6 @@ from kvfloor.experiments.show.reproduction import left_out
 
 RUNNABLE = [id for id in all_claims() if id not in left_out(list(all_claims().values()))]
 FIELDS = {"id", "title", "source", "verdict", "control", "evidence", "figure", "seconds"}
-
-
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory):
-    """Run every claim at quick scale once; return the JSON, the results and the figures."""
-    folder = tmp_path_factory.mktemp("reproduced")
-    arguments = ["--results", str(folder / "r.sqlite"), "--figures", str(folder / "figures"), "--json"]
-    result = CliRunner().invoke(main, ["reproduce", "--workers", "2", *arguments])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout), folder
 
 
 def test_every_claim_holds_and_every_control_fails(reproduced):
@@ -124,6 +115,21 @@ def test_a_check_without_rows_proves_nothing():
 
 def test_cells_are_all_combinations():
     assert cells(a=[1, 2], b=["x"]) == [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("nan")])
+def test_evidence_that_is_not_finite_shows_nothing(number):
+    for passed in (True, False):  # neither that a claim holds nor that a control fails
+        with pytest.raises(ValueError, match="the evidence of 'positive' must be finite JSON"):
+            Check("positive", passed, {"rows": [{"least": number}]})
+
+
+def test_evidence_is_json_by_construction():
+    check = Check("positive", np.bool_(True), {"ends": (1, 2.0), 3: {"a": (None, True)}})
+    assert check.passed is True
+    assert check.evidence == {"ends": [1, 2.0], "3": {"a": [None, True]}}
+    with pytest.raises(ValueError, match=r"must be finite JSON values: .* int64"):
+        Check("positive", True, {"n": np.int64(3)})
 
 
 def test_the_typical_boundary_has_its_known_limits():

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from kvfloor.experiments.engine.pool import WorkerPool
 from kvfloor.experiments.engine.store import Store
-from kvfloor.experiments.engine.sweep import Task, finished, process_pool, run
+from kvfloor.experiments.engine.sweep import Task, finished, run
 
 MODULE = "kvfloor.experiments.claims.index.index_barrier"
 CELLS = [{"keys": "gaussian", "tokens": 16, "dim": 32, "eta": eta} for eta in (0.0, 0.5)]
@@ -47,7 +48,9 @@ class Backwards(Serial):
 
 def rows(store, executor, tasks=TASKS, seed=0):
     """Return what a run measures, without times."""
-    return [(r.task, r.block, r.measured) for r in run(tasks, store, seed=seed, executor=executor)]
+    records, lost = run(tasks, store, seed=seed, executor=executor)
+    assert lost == []
+    return [(r.task, r.block, r.measured) for r in records]
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def store(tmp_path):
 
 def test_rows_do_not_depend_on_who_does_the_work(tmp_path):
     found = []
-    for number, executor in enumerate((Serial(), Backwards(), ThreadPoolExecutor(3), process_pool(2))):
+    for number, executor in enumerate((Serial(), Backwards(), ThreadPoolExecutor(3), WorkerPool(2))):
         with executor, Store(tmp_path / f"{number}.sqlite") as store:
             found.append(rows(store, executor))
     assert all(one == other for one, other in pairwise(found))
@@ -91,30 +94,52 @@ def test_blocks_beyond_those_asked_for_do_not_count(store):
     assert sorted(block for _, block in finished([task], store, seed=0)) == [0, 1, 2]
 
 
-def test_what_was_finished_before_a_failure_is_kept_and_not_counted_twice(store):
-    class Fails(Serial):
+def test_what_was_finished_before_an_interruption_is_kept_and_not_counted_twice(store):
+    class Interrupted(Serial):
         def submit(self, fn, /, *args, **kwargs):
             if self.calls == 4:
-                raise KeyboardInterrupt
+                future = Future()
+                future.set_exception(KeyboardInterrupt())
+                return future
             return super().submit(fn, *args, **kwargs)
 
-    class Late(Serial):
-        def submit(self, fn, /, *args, **kwargs):
-            future = super().submit(fn, *args, **kwargs)
-            if self.calls > 4:
-                future = Future()
-                future.set_exception(RuntimeError("the worker died"))
-            return future
-
     with pytest.raises(KeyboardInterrupt):
-        rows(store, Fails())
-    with pytest.raises(RuntimeError, match="the worker died"):
-        rows(store, Late())
+        rows(store, Interrupted())
     kept = len(list(store.records()))
     executor = Serial()
     rows(store, executor)
     assert executor.calls == 6 - kept
     assert len(list(store.records())) == 6
+
+
+def test_a_lost_block_does_not_stop_the_others_and_is_tried_again(store):
+    class Late(Serial):
+        def submit(self, fn, /, *args, **kwargs):
+            future = super().submit(fn, *args, **kwargs)
+            if self.calls in (2, 5):
+                future = Future()
+                future.set_exception(RuntimeError("the worker died"))
+            return future
+
+    told = []
+    records, lost = run(TASKS, store, seed=0, executor=Late(), progress=told.append)
+    assert [(block.task, block.block) for block in lost] == [(TASKS[0], 1), (TASKS[1], 1)]
+    assert all("the worker died" in block.reason for block in lost)
+    assert sum(told) == 6
+    executor = Serial()
+    found = rows(store, executor)
+    assert executor.calls == 2
+    assert [(r.task, r.block, r.measured) for r in records] == [found[i] for i in (0, 2, 3, 5)]
+
+
+def test_a_block_that_raises_says_what_and_where(store):
+    wrong = Task(MODULE, "claim", {**CELLS[0], "keys": "no such keys"})
+    for executor in (Serial(), WorkerPool(1)):
+        with executor:
+            records, (lost,) = run([wrong, *TASKS], store, seed=0, executor=executor)
+        assert "KeyError: 'no such keys'" in lost.reason
+        assert ", line " in lost.reason
+        assert len(records) == 6
 
 
 def test_progress_counts_found_and_finished(store):

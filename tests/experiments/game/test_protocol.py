@@ -10,6 +10,8 @@ from kvfloor.attention.caches.base import Coins
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache, ask, write
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
+from kvfloor.reductions.encodings.equality import EqualityEncoding
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.projections import gaussian_keys
@@ -154,3 +156,24 @@ def test_blocks_of_appending_do_not_matter(monkeypatch):
         monkeypatch.setattr("kvfloor.experiments.game.hosts.numpy_caches.APPEND_TOKENS", size)
         payloads.append(write(resolve("uniform:bits=3").make(4, 2, Coins(0)), tokens))
     assert payloads[0] == payloads[1] == payloads[2]
+
+
+PROBLEMS = {
+    "disjointness": lambda rng: DisjointnessEncoding(gaussian_keys(256, 64, rng), eta=0.3),
+    "equality": lambda rng: EqualityEncoding(gaussian_keys(64, 48, rng), width=4, eta=0.3),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_other_problems_play_through_any_cache(name):
+    randomness = Randomness(5, name)
+    encoding = PROBLEMS[name](randomness.keys())
+    whole = play(encoding, "dense:dtype=float64", randomness, eta=0.3)
+    assert (whole.errors, whole.asked) == (0, 256)
+    assert 256 - 105 < whole.certificate().certified_bits < whole.wire_bits
+    half = play(encoding, "window:kept_tokens=32", randomness)
+    assert half.errors > 40  # three quarters or half of the symbols are guessed
+    sampled = play(encoding, "dense:dtype=float64", randomness, asking=Asking(100))
+    assert (sampled.errors, sampled.asked) == (0, 100)
+    leaking = play(encoding, "kvfloor.experiments.game.cheats:ModuleGlobal", randomness)
+    assert leaking.impossible()

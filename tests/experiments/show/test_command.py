@@ -203,3 +203,23 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     with Store(store) as opened:
         records = list(opened.records())
     assert len(records) == len({record.key for record in records}) == total
+
+
+def test_a_lost_block_leaves_its_claim_unfinished_and_the_others_go_on(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    claims = {id: all_claims()[id] for id in ("index-barrier", "subgen-unbiased")}
+    cell = {"keys": "no such keys", "tokens": 256, "dim": 64, "eta": 0.0}
+    claims["index-barrier"] = replace(claims["index-barrier"], cells=lambda scale: [cell])
+    monkeypatch.setattr("kvfloor.experiments.show.reproduction.all_claims", lambda: claims)
+    paths = ["--results", str(tmp_path / "r.sqlite"), "--figures", str(tmp_path)]
+    result = invoke("reproduce", *paths, "--json")
+    assert result.exit_code == 1
+    lost, fine = json.loads(result.stdout)
+    assert (lost["verdict"], lost["figure"], fine["verdict"]) == ("unfinished", "", "holds")
+    (block,) = lost["evidence"]["lost"]
+    assert (block["parameters"], block["block"]) == (cell, 0)
+    assert "KeyError: 'no such keys'" in block["reason"]
+    shown = invoke("reproduce", *paths).stdout
+    assert "index-barrier: lost: " in shown
+    assert "unfinished" in shown

@@ -8,7 +8,7 @@ import pytest
 from kvfloor.attention.engines.transformers.library import missing
 from kvfloor.experiments.claims.transformers import leaderboard as board
 from kvfloor.experiments.engine.store import Record, Store
-from kvfloor.experiments.engine.sweep import run
+from kvfloor.experiments.engine.sweep import Lost, run
 from kvfloor.experiments.show.leaderboard_page import publish, table
 
 
@@ -39,8 +39,8 @@ def test_a_stopped_run_continues_and_the_table_is_written(extra, tmp_path):
     steps = []
     with Store(tmp_path / "r.sqlite") as store, ThreadPoolExecutor(1) as executor:
         for folder in ("first", "again"):
-            records = run(chosen, store, seed=0, executor=executor, progress=steps.append)
-            found = publish(records, tmp_path / folder, 0)
+            records, lost = run(chosen, store, seed=0, executor=executor, progress=steps.append)
+            found = publish(records, lost, tmp_path / folder, 0)
     assert steps == [0, *[1] * len(chosen), len(chosen)]
     for ending in ("md", "csv", "svg", "png"):
         name = f"leaderboard.{ending}"
@@ -82,6 +82,14 @@ def test_the_table_is_in_bits_for_each_hidden_bit_and_by_budget():
     assert found[2]["accuracy"] == 0.5
     assert found[-1]["verdict"] == "cannot run"
     assert len(found[-1]["note"]) <= 150
+
+
+def test_a_play_that_ended_its_worker_is_told_in_the_table(extra, tmp_path):
+    task = board.tasks(64, 16)[0]
+    found = publish([row("Fine")], [Lost(task, 0, "3 workers died over it")], tmp_path, 0)
+    assert [(r["verdict"], r["note"]) for r in found] == [
+        ("consistent", "drops tokens"), ("cannot run", "3 workers died over it")
+    ]  # fmt: skip
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch):

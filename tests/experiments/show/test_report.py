@@ -1,5 +1,6 @@
 """The report: from stored rows alone, for whole claims only, and the same bytes again."""
 
+import html
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -33,6 +34,21 @@ def test_whole_claims_are_shown_and_others_are_named(results, tmp_path):
     assert all(control.name in page for control in claim.controls)
     svg = page[page.index("<svg") : page.index("</svg>") + 6]
     ElementTree.fromstring(svg)
+
+
+def test_every_claim_is_shown_whole(reproduced, tmp_path):
+    outcomes, folder = reproduced
+    arguments = ["--results", str(folder / "r.sqlite"), "--out", str(tmp_path / "r.html")]
+    result = CliRunner().invoke(main, ["report", *arguments])
+    assert result.exit_code == 0, result.output
+    assert f"{len(outcomes)} of {len(all_claims())} claims" in result.output
+    page = html.unescape((tmp_path / "r.html").read_text())
+    assert page.count("<svg") == len(outcomes)
+    for outcome in outcomes:
+        assert outcome["title"] in page
+        for check in outcome["evidence"]["checks"] + outcome["evidence"]["controls"]:
+            assert check["name"] in page
+            assert all(f"{name.replace('_', ' ')}: " in page for name in check["evidence"])
 
 
 def test_the_same_results_give_the_same_bytes(results, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.engines.transformers.compressors import Compressor
 from kvfloor.attention.engines.transformers.library import needed, quiet
-from kvfloor.attention.engines.transformers.model import ARCHITECTURES, DTYPES, Model
+from kvfloor.attention.engines.transformers.model import DTYPES, Model
 from kvfloor.attention.engines.transformers.sessions import CompressorFailedError
 from kvfloor.experiments.audits.verdict import verdict
 from kvfloor.experiments.claims.transformers.counting import counted
@@ -40,11 +40,12 @@ def judged(found):
 
 @pytest.mark.parametrize("readout", ["rows", "tokens"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_whole_cache_holds_every_bit(extra, architecture, dtype, readout):
-    found = played(model=f"{architecture}:layers=2,heads=4,kv_heads=2,dtype={dtype}", readout=readout)
+def test_the_whole_cache_holds_every_bit(extra, model_case, dtype, readout):
+    architecture, layers, heads, kv_heads, dim = model_case
+    model = f"{architecture}:layers={layers},heads={heads},kv_heads={kv_heads},dtype={dtype}"
+    found = played(model=model, readout=readout, dim=dim)
     assert found.transcript.errors == 0
-    assert found.transcript.symbols == 128 * 2 * 2 * 32
+    assert found.transcript.symbols == 128 * layers * kv_heads * dim
     full = 2 * found.transcript.symbols * (32 if dtype == "float32" else 16)
     accounts = found.written.accounts
     assert accounts.full_cache_bits == accounts.nominal_bits == accounts.allocated_bits == full
