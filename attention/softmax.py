@@ -1,25 +1,28 @@
 """Exact softmax attention: the plainest code there is, and a blockwise one that is fast."""
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.checks import LARGEST, Matrix, integer, matrix, token_block
+from kvfloor.attention.kernel.mirror import attend_mirrored, mirrored_edges, multiples
+from kvfloor.attention.kernel.strips import attend
+from kvfloor.attention.kernel.sums import FOLD, Asked, Limits, Tokens
 
 __all__ = [
-    "ExponentialSums",
     "scaled_values",
     "softmax_attention",
     "softmax_attention_reference",
     "softmax_tolerance",
+    "symmetric_attention",
     "weighted_attention",
 ]
 
-QUERY_BLOCK = 512
-KEY_BLOCK = 512
-LOG2_E = math.log2(math.e)
+QUERY_BLOCK = 640
+KEY_BLOCK = 640
 LARGEST_FLOAT32_BOUND = 1e37
 _Doubles: TypeAlias = NDArray[np.float64]
 
@@ -63,12 +66,16 @@ def softmax_attention(
 ) -> Matrix:
     """Attend to every token, blockwise: query_block x key_block scores are in memory at a time.
 
-    Weights are powers of two, with log2(e) folded into the queries. No running maximum is kept: by
-    Cauchy-Schwarz no score of a query exceeds |query| max |key|, which is known beforehand. Where this
-    bound is small the weights of the plain scores neither overflow nor become denormal. Else scores are
-    shifted down, by just so much that no sum of weights can overflow, and weights below the smallest normal
-    number are raised to it. A query whose scores all lie so far below their bound that this would tell is
-    done again, shifted by its true maximum.
+    By Cauchy-Schwarz no score of a query exceeds |query| max |key|. Where this bound is small the weights of
+    the plain scores neither overflow nor become denormal. Else scores are shifted down, by just so much that
+    no sum of weights can overflow, and weights below the smallest normal number are raised to it.
+
+    Where there are many queries a few are looked at beforehand: how far do their largest scores lie below the
+    bound? Weights so far below that all together they would be lost in rounding are left out, block by block,
+    if few remain; else the block is added whole (theory 13). A query whose sum turns out to be too small for
+    what was left out, or raised, is done again, whole and shifted by its true maximum. Queries that are a
+    multiple of consecutive keys are answered as `symmetric_attention` does. Threads share the queries, as
+    many as BLAS has.
 
     Parameters
     ----------
@@ -95,44 +102,90 @@ def softmax_attention(
     q, k, v = _checked(queries, keys, values)
     query_block = min(integer("query_block", query_block, 1, 1 << 24), len(q))
     key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k))
+    norms = _norms(k)
+    if len(q) > key_block and (found := multiples(q, k, norms)):
+        return _mirrored(k, v, *found, len(q), key_block)
+
     dtype = np.result_type(q, k, v)
-    bounds = _norms(q) * (_norms(k).max() * LOG2_E)
+    bounds = _norms(q) * (norms.max() * FOLD)
     if dtype == np.float32 and bounds.max() > LARGEST_FLOAT32_BOUND:
         wide = softmax_attention(q.astype(np.float64), k, v, query_block=query_block, key_block=key_block)
         return wide.astype(np.float32)
+    edges = [*range(0, len(k), key_block), len(k)]
 
-    scaled, largest, exponent = scaled_values(v.astype(dtype, copy=False))
-    # n weights of 2^highest add up to a quarter of what overflows.
-    limits = np.finfo(dtype)
-    highest = limits.maxexp - 2 - math.log2(len(k))
-    shifts = np.maximum(bounds - highest, 0.0)
-    sums = ExponentialSums(
-        k.astype(dtype, copy=False),
-        scaled,
-        query_block,
-        key_block,
-        highest=highest,
-        shifted=bool(shifts.any()),
-        raised=bool((bounds + shifts).max() > -limits.minexp),
-    )
-    # All that is raised, n times the smallest normal number at most, is rounding error to larger
-    # denominators.
-    accurate = len(k) * float(limits.tiny) / float(limits.eps)
+    def attended(scaled: Matrix) -> Matrix:
+        tokens = Tokens(k.astype(dtype, copy=False), scaled, edges, query_block)
+        return attend(Asked(tokens, q, FOLD, bounds, Limits.of(dtype, *k.shape)))
 
-    outputs: Matrix = np.empty((len(q), v.shape[1]), dtype)
-    for start in range(0, len(q), query_block):
-        rows = slice(start, start + query_block)
-        block = q[rows] * dtype.type(LOG2_E)
-        denominators = sums(block, shifts[rows], outputs[rows])
-        weak = np.flatnonzero(denominators < accurate)
-        if len(weak):
-            again = np.empty((len(weak), v.shape[1]), dtype)
-            denominators[weak] = sums(block[weak], sums.maxima(block[weak]) - highest, again)
-            outputs[start + weak] = again
-        outputs[rows] /= denominators[:, None]
+    return _with_scaled(v.astype(dtype, copy=False), attended)
+
+
+def symmetric_attention(keys: object, values: object, scale: float, *, key_block: int = KEY_BLOCK) -> Matrix:
+    """Attend with a multiple of every key to all of them, at about half the price.
+
+    The scores are a symmetric matrix: where weights are left out of a block (theory 13), what is kept serves
+    the block on the other side of the diagonal as well.
+
+    Parameters
+    ----------
+    keys : array_like, shape (n, d)
+        Keys of n >= 1 tokens.
+    values : array_like, shape (n, d_v)
+        Values of the same tokens.
+    scale : float
+        What a key is multiplied by to become a query, of magnitude up to ``LARGEST``.
+    key_block : int
+        Number of queries, and of tokens, in a block, at least 1.
+
+    Returns
+    -------
+    ndarray, shape (n, d_v)
+        As ``softmax_attention(scale * keys, keys, values)`` returns it, up to `softmax_tolerance`.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, an entry or the scale is not finite, or the block is not a positive integer.
+
+    Examples
+    --------
+    >>> symmetric_attention(np.eye(2), [[0.0], [1.0]], 50.0).round(3).ravel().tolist()
+    [0.0, 1.0]
+    """
+    k, v = token_block(keys, values, None, None)
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+        raise ValueError(f"scale is {scale!r}, expected a number")
+    if not -LARGEST <= scale <= LARGEST:
+        raise ValueError(f"scale is {scale!r}, expected a number within +-{LARGEST:g}")
+    key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k))
+    return _mirrored(k, v, 0, float(scale), len(k), key_block)
+
+
+def _mirrored(k: Matrix, v: Matrix, start: int, scale: float, count: int, block: int) -> Matrix:
+    """Attend with multiples of consecutive keys."""
+    dtype = np.result_type(k, v)
+    norms, stop = _norms(k), start + count
+    bounds = norms[start:stop] * (norms.max() * abs(scale) * FOLD)
+    largest = max(float(bounds.max()), abs(scale) * FOLD, float(norms.max()) * abs(scale) * FOLD)
+    if dtype == np.float32 and largest > LARGEST_FLOAT32_BOUND:
+        return _mirrored(k.astype(np.float64), v, start, scale, count, block).astype(np.float32)
+
+    def attended(scaled: Matrix) -> Matrix:
+        wide = k.astype(dtype, copy=False)
+        tokens = Tokens(wide, scaled, mirrored_edges(len(k), start, stop, block), block)
+        asked = Asked(tokens, wide[start:stop], scale * FOLD, bounds, Limits.of(dtype, *k.shape))
+        return attend_mirrored(asked, start, norms[start:stop] ** 2 * (scale * FOLD))
+
+    return _with_scaled(v.astype(dtype, copy=False), attended)
+
+
+def _with_scaled(values: Matrix, attend: Callable[[Matrix], Matrix]) -> Matrix:
+    """Return what attention makes of values, given how it answers with these scaled into [-1, 1]."""
+    scaled, largest, exponent = scaled_values(values)
+    outputs = attend(scaled)
     if exponent:
-        highest_value = dtype.type(math.ldexp(largest, -exponent))
-        np.ldexp(np.clip(outputs, -highest_value, highest_value), exponent, out=outputs)
+        highest = values.dtype.type(math.ldexp(largest, -exponent))
+        np.ldexp(np.clip(outputs, -highest, highest), exponent, out=outputs)
     return outputs
 
 
@@ -230,75 +283,6 @@ def scaled_values(values: Matrix) -> tuple[Matrix, float, int]:
     largest = max(float(values.max()), -float(values.min()))
     exponent = math.ceil(math.log2(largest)) if largest > 0 else 0
     return np.ldexp(values, -exponent) if exponent else values, largest, exponent
-
-
-class ExponentialSums:
-    """Sums of weights, and of weights times values, over all tokens; its buffers are made once.
-
-    Parameters
-    ----------
-    keys : ndarray, shape (n, d)
-        Keys of the tokens.
-    values : ndarray, shape (n, d_v)
-        Their values, in [-1, 1], of the same type.
-    query_block, key_block : int
-        The most queries in a call, and tokens in a block.
-    highest : float
-        The largest exponent of a weight, by construction of the shifts.
-    shifted, raised : bool
-        Whether scores need shifting, and whether weights may have to be kept from becoming denormal.
-    """
-
-    def __init__(
-        self,
-        keys: Matrix,
-        values: Matrix,
-        query_block: int,
-        key_block: int,
-        *,
-        highest: float,
-        shifted: bool,
-        raised: bool,
-    ) -> None:
-        starts = range(0, len(keys), key_block)
-        # Products with contiguous transposes are faster than with transposed views.
-        self._key_blocks = [np.ascontiguousarray(keys[start : start + key_block].T) for start in starts]
-        self._value_blocks = [values[start : start + key_block] for start in starts]
-        self._dtype, self._shifted, self._raised = keys.dtype, shifted, raised
-        self._smallest = keys.dtype.type(np.finfo(keys.dtype).minexp)
-        # Scores of 10^9 round by more than the room above the largest: a second product may exceed the first.
-        self._highest = keys.dtype.type(highest)
-        self._scores = np.empty(query_block * key_block, keys.dtype)
-        self._partial = np.empty(query_block * values.shape[1], keys.dtype)
-        self._ones = np.ones(key_block, keys.dtype)
-
-    def __call__(self, queries: Matrix, shifts: Matrix, numerators: Matrix) -> Matrix:
-        """Return the sums of the weights 2^(score - shift); write those of weights times values to `numerators`."""
-        denominators: Matrix = np.zeros(len(queries), self._dtype)
-        column = shifts.astype(self._dtype)[:, None]
-        numerators[:] = 0
-        partial = self._partial[: numerators.size].reshape(numerators.shape)
-        for keys, values in zip(self._key_blocks, self._value_blocks, strict=True):
-            weights = self._score(queries, keys)
-            if self._shifted:
-                np.subtract(weights, column, out=weights)
-            if self._raised:
-                np.clip(weights, self._smallest, self._highest, out=weights)
-            np.exp2(weights, out=weights)
-            denominators += weights @ self._ones[: weights.shape[1]]
-            numerators += np.matmul(weights, values, out=partial)
-        return denominators
-
-    def maxima(self, queries: Matrix) -> Matrix:
-        """Return the largest score of every query."""
-        by_block = [self._score(queries, keys).max(axis=1) for keys in self._key_blocks]
-        largest: Matrix = np.max(by_block, axis=0)
-        return largest
-
-    def _score(self, queries: Matrix, keys: Matrix) -> Matrix:
-        """Return the scores of queries on a transposed block of keys, in the one buffer for scores."""
-        shape = len(queries), keys.shape[1]
-        return np.matmul(queries, keys, out=self._scores[: shape[0] * shape[1]].reshape(shape))
 
 
 def _checked(queries: object, keys: object, values: object) -> tuple[Matrix, Matrix, Matrix]:

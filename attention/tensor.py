@@ -7,13 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix, integer, matrix, token_block
-from kvfloor.attention.softmax import (
-    LARGEST_FLOAT32_BOUND,
-    LOG2_E,
-    ExponentialSums,
-    scaled_values,
-    softmax_attention_reference,
-)
+from kvfloor.attention.kernel.pairs import Pairs
+from kvfloor.attention.kernel.sums import FOLD, Tokens
+from kvfloor.attention.softmax import LARGEST_FLOAT32_BOUND, scaled_values, softmax_attention_reference
 
 __all__ = [
     "kronecker_factors",
@@ -103,7 +99,7 @@ def tensor_attention(
     row_block = integer("row_block", row_block, 1, 1 << 24)
     key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k2))
     dtype = np.result_type(q, k1, v1, k2, v2)
-    bounds = _score_bounds(q, k1, k2) * LOG2_E
+    bounds = _score_bounds(q, k1, k2) * FOLD
     if dtype == np.float32 and max(bounds.max(), _peak(q) * _peak(k1)) > LARGEST_FLOAT32_BOUND:
         dtype = np.dtype(np.float64)
     if dtype == np.float32 and _peak(v1) * _peak(v2) > LARGEST_FLOAT32_BOUND:
@@ -111,28 +107,9 @@ def tensor_attention(
     k1, k2 = k1.astype(dtype, copy=False), k2.astype(dtype, copy=False)
     (v1, _, exponent1), (v2, _, exponent2) = (scaled_values(v.astype(dtype, copy=False)) for v in (v1, v2))
 
-    # n1 n2 weights of 2^highest add up to a quarter of what overflows.
-    highest = np.finfo(dtype).maxexp - 2 - math.log2(len(k1)) - math.log2(len(k2))
-    sharp = bounds > highest
-    together = max(1, row_block // len(k1))  # queries in a block
-    rows = min(row_block, len(k1))
-    sums = ExponentialSums(
-        k2,
-        v2,
-        rows * together,
-        key_block,
-        highest=highest,
-        shifted=bool(sharp.any()),
-        raised=bool(sharp.any()),
-    )
-    q = (q * dtype.type(LOG2_E)).astype(dtype, copy=False)
-    outputs: Matrix = np.zeros((len(q), v1.shape[1]), dtype)
-    for start in range(0, len(q), together):
-        chosen = slice(start, start + together)
-        side = _FirstSide(q[chosen], k1, v1, rows)
-        shifts = np.where(sharp[chosen], side.maxima(sums) - highest, 0.0) if sharp[chosen].any() else None
-        totals = side.sums(sums, shifts, outputs[chosen])
-        outputs[chosen] /= totals[:, None]
+    tokens = Tokens(k2, v2, [*range(0, len(k2), key_block), len(k2)], min(row_block, len(q) * len(k1)))
+    asking: Matrix = (q * dtype.type(FOLD)).astype(dtype, copy=False)
+    outputs = Pairs(asking, k1, v1, tokens, bounds).attend()
     if exponent1 + exponent2:
         np.ldexp(outputs, exponent1 + exponent2, out=outputs)
     return outputs
@@ -164,15 +141,9 @@ def tensor_sums(
     (u1, _, exponent1), (u2, _, exponent2) = (
         scaled_values(u.astype(np.float64)) for u in (weights1, weights2)
     )
-    together, rows = max(1, ROW_BLOCK // len(k1)), min(ROW_BLOCK, len(k1))
-    key_block = min(KEY_BLOCK, len(k2))
-    exponentials = ExponentialSums(k2, u2, rows * together, key_block, highest=0.0, shifted=True, raised=True)
-    for start in range(0, len(q), together):
-        chosen = slice(start, start + together)
-        side = _FirstSide(q[chosen] * LOG2_E, k1, u1, rows)
-        shifts[chosen] = side.maxima(exponentials)
-        side.sums(exponentials, shifts[chosen], sums[chosen])
-    return np.ldexp(sums, exponent1 + exponent2), shifts / LOG2_E
+    tokens = Tokens(k2, u2, [*range(0, len(k2), KEY_BLOCK), len(k2)], min(ROW_BLOCK, len(q) * len(k1)))
+    totals, largest = Pairs(q * FOLD, k1, u1, tokens, _score_bounds(q, k1, k2) * FOLD).sums()
+    return np.ldexp(totals, exponent1 + exponent2).astype(np.float64, copy=False), largest / FOLD
 
 
 def tensor_tolerance(
@@ -280,38 +251,6 @@ def kronecker_factors(rows: Matrix, tokens: int) -> tuple[Matrix, Matrix]:
     largest = rows[pivots, channel]
     second: Matrix = channels[row, :, channel].T / np.where(largest == 0, 1, largest)
     return first, np.ascontiguousarray(second)
-
-
-class _FirstSide:
-    """Some queries, multiplied into the first side, as rows that ask the second."""
-
-    def __init__(self, queries: Matrix, keys: Matrix, values: Matrix, rows: int) -> None:
-        self._queries, self._keys, self._values = queries, keys, values
-        self._starts = [slice(start, start + rows) for start in range(0, len(keys), rows)]
-
-    def _rows(self, part: slice) -> Matrix:
-        """Return q o k1_a for every query and every a of a part."""
-        rows: Matrix = (self._queries[:, None, :] * self._keys[part]).reshape(-1, self._keys.shape[1])
-        return rows
-
-    def maxima(self, sums: ExponentialSums) -> Matrix:
-        """Return the largest score of every query."""
-        by_part = [
-            sums.maxima(self._rows(part)).reshape(len(self._queries), -1).max(axis=1) for part in self._starts
-        ]
-        largest: Matrix = np.max(by_part, axis=0)
-        return largest
-
-    def sums(self, sums: ExponentialSums, shifts: Matrix | None, numerators: Matrix) -> Matrix:
-        """Return the sums of weights; add those of weights times values to `numerators`."""
-        totals: Matrix = np.zeros(len(self._queries), numerators.dtype)
-        for part in self._starts:
-            rows, values = self._rows(part), self._values[part]
-            products = np.empty((len(rows), values.shape[1]), numerators.dtype)
-            column = np.zeros(len(rows)) if shifts is None else np.repeat(shifts, len(values))
-            totals += sums(rows, column, products).reshape(len(totals), -1).sum(axis=1)
-            numerators += np.einsum("qac,ac->qc", products.reshape(len(totals), *values.shape), values)
-        return totals
 
 
 def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.float64]:

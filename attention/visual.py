@@ -97,27 +97,7 @@ def block_causal_attention(queries: object, keys: object, values: object, pyrami
 def block_causal_attention_reference(
     queries: object, keys: object, values: object, pyramid: TokenPyramid
 ) -> NDArray[np.float64]:
-    """Attend as `block_causal_attention`, in float64, with the whole masked matrix of scores in memory.
-
-    Parameters
-    ----------
-    queries, keys : array_like, shape (n, d)
-        One query and one key a token, map by map.
-    values : array_like, shape (n, d_v)
-        Their values.
-    pyramid : TokenPyramid
-        The maps, of n tokens together.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, d_v)
-        The outputs.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree with each other or with the pyramid, or an entry is not finite.
-    """
+    """Attend as `block_causal_attention`, in float64, with the whole masked matrix of scores in memory."""
     q, k, v = (a.astype(np.float64) for a in _checked(queries, keys, values, pyramid))
     number = np.repeat(np.arange(len(pyramid.sizes)), [m.stop - m.start for m in pyramid.maps])
     scores = np.where(number[:, None] >= number[None, :], q @ k.T, -np.inf)

@@ -25,41 +25,6 @@ Outside = Literal["zeroed", "dropped", "kept"]
 OUTSIDE = ("zeroed", "dropped", "kept")
 
 
-def window_attention_reference(
-    queries: object, keys: object, values: object, window_tokens: int, outside: Outside = "zeroed"
-) -> NDArray[np.float64]:
-    """Attend through a window, in float64, with the whole matrix of scores in memory.
-
-    Parameters
-    ----------
-    queries : array_like, shape (m, d)
-        Queries.
-    keys, values : array_like, shape (n, d) and (n, d_v)
-        The tokens in the stream's order.
-    window_tokens : int
-        W, from 1 to n.
-    outside : {"zeroed", "dropped", "kept"}
-        What becomes of the first n - W tokens.
-
-    Returns
-    -------
-    ndarray of float64, shape (m, d_v)
-        The outputs.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree, an entry is not finite, or another argument is not as described.
-    """
-    q, k, v = (array.astype(np.float64) for array in _checked(queries, keys, values, window_tokens, outside))
-    scores = q @ k.T
-    if outside != "kept":
-        scores[:, : len(k) - window_tokens] = 0.0 if outside == "zeroed" else -np.inf
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    outputs: NDArray[np.float64] = weights @ v / weights.sum(axis=1, keepdims=True)
-    return outputs
-
-
 def window_attention(
     queries: object, keys: object, values: object, window_tokens: int, outside: Outside = "zeroed"
 ) -> Matrix:
@@ -92,6 +57,19 @@ def window_attention(
         return softmax_attention(q, k[evicted:], v[evicted:])
     total = v[:evicted].sum(axis=0, dtype=np.float64)
     return attend_beside_zeros(q, k[evicted:], v[evicted:], total, evicted)
+
+
+def window_attention_reference(
+    queries: object, keys: object, values: object, window_tokens: int, outside: Outside = "zeroed"
+) -> NDArray[np.float64]:
+    """Attend as `window_attention`, in float64, with the whole matrix of scores in memory."""
+    q, k, v = (a.astype(np.float64) for a in _checked(queries, keys, values, window_tokens, outside))
+    scores = q @ k.T
+    if outside != "kept":
+        scores[:, : len(k) - window_tokens] = 0.0 if outside == "zeroed" else -np.inf
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    outputs: NDArray[np.float64] = weights @ v / weights.sum(axis=1, keepdims=True)
+    return outputs
 
 
 def attend_beside_zeros(

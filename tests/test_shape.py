@@ -1,26 +1,68 @@
-"""The shape of the project: who may import whom, and what starting the command costs."""
+"""The shape of the project: who may import whom, how large anything is, and what starting the command costs."""
 
 import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
+
+import kvfloor.reductions
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {name: ROOT / name for name in ("attention", "experiments", "reductions")}
 MODULES = [path for folder in FOLDERS.values() for path in sorted(folder.rglob("*.py"))]
 
+IN_SHAPE = ("reductions",)
+"""Packages whose folders have no circles, at most a dozen entries, and no long module; add one when it has."""
+
+MOST_ENTRIES, MOST_LINES, MOST_PARAMETERS = 12, 349, 6
+SHAPED = [
+    folder
+    for name in IN_SHAPE
+    for folder in [FOLDERS[name], *FOLDERS[name].rglob("[!_.]*")]
+    if folder.is_dir()
+]
+RESULTS = {"Certificate"}
+"""Records that only say what was found, which nobody fills in by hand: they may have more fields."""
+
 
 def imported(source: str) -> set[str]:
     """Return what a module's text imports, wherever the statement stands: ours by package, others by library."""
+    return {name.removeprefix("kvfloor.").split(".")[0] for name in imported_names(source)}
+
+
+def imported_names(source: str) -> set[str]:
+    """Return the dotted names that a module's text imports."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("kvfloor.").split(".")[0] for name in names}
+    return names
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return the modules and folders in a folder, its `__init__` aside."""
+    return sorted(p for p in folder.glob("[!_.]*") if p.is_dir() or p.suffix == ".py")
+
+
+def arrows(folder: Path) -> "nx.DiGraph[str]":
+    """Return which entries of a folder import which."""
+    prefix = ".".join(["kvfloor", *folder.relative_to(ROOT).parts, ""])
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for entry in entries(folder):
+        for path in [entry] if entry.is_file() else entry.rglob("*.py"):
+            ours = [n for n in imported_names(path.read_text()) if n.startswith(prefix)]
+            targets = {name.removeprefix(prefix).split(".")[0] for name in ours}
+            graph.add_edges_from((entry.stem, target) for target in targets - {entry.stem})
+    return graph
 
 
 @pytest.mark.parametrize(("package", "stranger"), [
@@ -36,6 +78,75 @@ def test_an_import_against_the_arrows_is_seen():
     assert imported("from kvfloor import reductions") == {"reductions"}
     assert imported("def f():\n    from kvfloor.attention.softmax import x") == {"attention"}
     assert imported("import kvfloor.reductions.keys.projections as k") == {"reductions"}
+
+
+def circles(graph: "nx.DiGraph[str]") -> list[list[str]]:
+    """Return the entries that import one another, however long the way round."""
+    return [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+
+
+@pytest.mark.parametrize("folder", SHAPED, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_folder_is_in_shape(folder):
+    assert circles(arrows(folder)) == []
+    assert len(entries(folder)) <= MOST_ENTRIES
+    long = {
+        p.name: lines for p in folder.glob("*.py") if (lines := len(p.read_text().splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
+def test_a_circle_and_what_makes_it_are_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    for name, line in (("a/x.py", "from kvfloor.house.b.y import z"), ("b/y.py", "import kvfloor.house.c"),
+                       ("c.py", "def f():\n    from kvfloor.house import a"), ("__init__.py", "import kvfloor.house.a")):  # fmt: skip
+        path = tmp_path / "house" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line)
+    found = arrows(tmp_path / "house")
+    assert set(found.edges) == {("a", "b"), ("b", "c"), ("c", "a")}
+    assert circles(found) == [["a", "b", "c"]]
+    assert [entry.name for entry in entries(tmp_path / "house")] == ["a", "b", "c.py"]
+
+
+def callables(package):
+    """Yield every public function, method and constructor that a package defines, with its name."""
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(found.name)
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+                continue
+            if inspect.isfunction(thing):
+                yield f"{module.__name__}.{name}", thing
+            elif inspect.isclass(thing):
+                named = {k: m for k, m in vars(thing).items() if k == "__init__" or not k.startswith("_")}
+                for method, made in named.items():
+                    if inspect.isfunction(made := inspect.unwrap(getattr(made, "__func__", made))):
+                        yield f"{module.__name__}.{name}.{method}", made
+
+
+def parameters(function) -> int:
+    """Return how many parameters a caller may give."""
+    return len(set(inspect.signature(function).parameters) - {"self", "cls"})
+
+
+def test_nothing_public_in_reductions_takes_more_than_six_parameters():
+    found = {name: parameters(function) for name, function in callables(kvfloor.reductions)}
+    assert {"kvfloor.reductions.encodings.values.ValuesEncoding.build",
+            "kvfloor.reductions.encodings.values.ValuesEncoding.__init__",
+            "kvfloor.reductions.keys.incoherence.incoherence_bound"} <= set(found)  # fmt: skip
+    many = {name.split(".")[-2] if name.endswith("__init__") else name: count
+            for name, count in found.items() if count > MOST_PARAMETERS}  # fmt: skip
+    assert set(many) <= RESULTS
+    from kvfloor.reductions.bounds.certificates import Certificate
+
+    assert dataclasses.is_dataclass(Certificate)
+    assert all(field.default is dataclasses.MISSING for field in dataclasses.fields(Certificate))
+
+
+def test_a_seventh_parameter_is_seen():
+    def greedy(self, a, b, c, d, e, *, f, g=0): ...
+
+    assert parameters(greedy) == 7
 
 
 @pytest.mark.parametrize("name", ["pickle", "marshal", "shelve", "dill", "cloudpickle"])

@@ -19,9 +19,15 @@ from kvfloor.attention.caches.mixing.lowrank import LowRank
 from kvfloor.attention.caches.mixing.merging import Merge
 from kvfloor.attention.caches.public.bit_packing import BitPack
 from kvfloor.attention.caches.public.covering_codes import Golay, Hamming, Repetition
+from kvfloor.attention.caches.quantised.blocks import Blocks
 from kvfloor.attention.caches.quantised.qjl import QJL
 from kvfloor.attention.caches.quantised.turboquant import TurboQuant
 from kvfloor.attention.caches.quantised.uniform import Uniform, UniformValues
+from kvfloor.attention.caches.recurrent.delta import DeltaNet, GatedDeltaNet
+from kvfloor.attention.caches.recurrent.hybrid import Hybrid
+from kvfloor.attention.caches.recurrent.linear_attention import LinearAttention
+from kvfloor.attention.caches.recurrent.rwkv import RWKV
+from kvfloor.attention.caches.recurrent.selective import SelectiveSSM
 from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.attention.caches.subgen.subgen4 import SubGen4
 
@@ -31,9 +37,10 @@ REQUIRED = "required"
 """Stands in the place of the default of a parameter that has none."""
 
 _CLASSES: tuple[Any, ...] = (
-    Dense, Uniform, UniformValues, BitPack, Repetition, Hamming, Golay,
+    Dense, Uniform, UniformValues, Blocks, BitPack, Repetition, Hamming, Golay,
     Window, UnmaskedWindow, Sinks, RandomTokens, KeyNorm, HeavyHitters, SnapKV,
     Coreset, Balance, Merge, LowRank, Linear, TurboQuant, QJL, SubGen, SubGen4, Heads,
+    LinearAttention, DeltaNet, GatedDeltaNet, SelectiveSSM, RWKV, Hybrid,
 )  # fmt: skip
 
 
@@ -63,22 +70,7 @@ class Registered:
 
 
 def registered(name: str, factory: Factory, source: str) -> Registered:
-    """Return what a factory says of itself, under a name.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    factory : Factory
-        What makes the cache.
-    source : str
-        Where it comes from.
-
-    Returns
-    -------
-    Registered
-        With the first line of its docstring as the summary.
-    """
+    """Return what a factory says of itself, under a name: its summary is the first line of its docstring."""
     parameters = {
         name: REQUIRED if argument.default is argument.empty else argument.default
         for name, argument in arguments(factory).items()
@@ -88,18 +80,7 @@ def registered(name: str, factory: Factory, source: str) -> Registered:
 
 
 def arguments(factory: Factory) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a factory after dim, value_dim and coins that can be given by name.
-
-    Parameters
-    ----------
-    factory : Factory
-        What makes a cache.
-
-    Returns
-    -------
-    dict of str to inspect.Parameter
-        By name, in their order.
-    """
+    """Return the arguments of a factory after dim, value_dim and coins that can be given by name, by name."""
     try:
         signature = inspect.signature(factory, eval_str=True)
     except NameError:  # an annotation that cannot be evaluated at run time is as good as none

@@ -1,18 +1,17 @@
 """What a text on the command line stands for: a cache by name with parameters, ours or anybody's."""
 
-import difflib
 import importlib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Iterable
 from typing import Any
 
 from kvfloor.attention.caches.base import CacheSpec, Factory
 from kvfloor.attention.caches.composed.sides import two_sides
 from kvfloor.attention.caches.installed import announced, announced_factory, load
 from kvfloor.attention.caches.registry import CACHES, arguments
+from kvfloor.attention.spelling import assignments, nearest
 
 __all__ = ["resolve"]
 
@@ -51,21 +50,21 @@ def resolve(spec: str) -> CacheSpec:
         return CacheSpec(spec, two_sides(resolve(first), resolve(others[0])))
     head, _, rest = spec.partition(":")
     if head in CACHES:
-        factory, assignments = CACHES[head].factory, rest
+        factory, given = CACHES[head].factory, rest
     elif rest and "=" not in rest.partition(":")[0]:
-        attribute, _, assignments = rest.partition(":")
+        attribute, _, given = rest.partition(":")
         factory = load(
             f"{attribute!r} from {head!r}", lambda: getattr(importlib.import_module(head), attribute)
         )
     elif point := announced().get(head):
-        factory, assignments = announced_factory(point), rest
+        factory, given = announced_factory(point), rest
     else:
-        near = _nearest(head, [*CACHES, *announced()])
+        near = nearest(head, [*CACHES, *announced()])
         raise ValueError(f"no cache is called {head!r}{near}, and it is not package.module:factory")
-    return CacheSpec(spec, factory, _parse(spec, factory, assignments))
+    return CacheSpec(spec, factory, _parse(spec, factory, given))
 
 
-def _parse(spec: str, factory: Factory, assignments: str) -> dict[str, object]:
+def _parse(spec: str, factory: Factory, given: str) -> dict[str, object]:
     """Return the parameters of a spec, each parsed by its annotation."""
     try:
         named, signature = arguments(factory), inspect.signature(factory)
@@ -74,19 +73,14 @@ def _parse(spec: str, factory: Factory, assignments: str) -> dict[str, object]:
         raise ValueError(f"the factory of {spec!r} cannot be called with dim, value_dim and coins") from None
     any_name = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
     parameters: dict[str, object] = {}
-    for assignment in assignments.split(",") if assignments else []:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise ValueError(f"{assignment!r} in {spec!r} is not of the form name=value")
+    for name, text in assignments(spec, given).items():
         if name not in named and not (any_name and name.isidentifier()):
-            raise ValueError(f"{spec!r} has no parameter {name!r}{_nearest(name, named)}")
-        if name in parameters:
-            raise ValueError(f"{spec!r} gives the parameter {name!r} twice")
+            raise ValueError(f"{spec!r} has no parameter {name!r}{nearest(name, named)}")
         annotation = named[name].annotation if name in named else inspect.Parameter.empty
         parameters[name] = _value(spec, name, text, annotation)
     for name, argument in named.items():
         if argument.default is argument.empty and name not in parameters:
-            joint = "," if assignments else ":"
+            joint = "," if given else ":"
             raise ValueError(f"{spec!r} needs the parameter {name!r}, as in {spec}{joint}{name}=...")
     return parameters
 
@@ -111,12 +105,3 @@ def _value(spec: str, name: str, text: str, annotation: Any) -> object:
         "None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds
     )
     raise ValueError(f"{name}={text} in {spec!r} is not of type {expected}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return a remark on which known names there are, the nearest first."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f" (did you mean {near[0]!r}?)"
-    return f" (there are {', '.join(names)})" if names else " (there are none)"

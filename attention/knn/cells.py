@@ -67,24 +67,9 @@ class CellIndex:
         np.maximum.at(self._radii, members, distances)
 
     def search(self, queries: object, kept: int) -> Neighbours:
-        """Return the `kept` largest scores among the keys of the nearest cells.
+        """Return the `kept` largest scores among the keys of the nearest cells; see `KeyIndex.search`.
 
-        Parameters
-        ----------
-        queries : array_like, shape (m, d)
-            Queries.
-        kept : int
-            k, from 1 to n.
-
-        Returns
-        -------
-        Neighbours
-            Approximate, with a ceiling that holds; one probe a cell and one a key in a cell searched.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a score could overflow, or `kept` is not in 1..n.
+        The ceiling holds; a probe is a cell's direction, or a key in a cell that was searched.
         """
         checked = checked_queries(queries, self.keys, kept)
         blocks = [

@@ -63,25 +63,10 @@ class FaissIndex:
         self._longest = float(np.linalg.norm(self.keys, axis=1).max())
 
     def search(self, queries: object, kept: int) -> Neighbours:
-        """Return `kept` near tokens for each query.
+        """Return `kept` near tokens for each query, with float32 scores; see `KeyIndex.search`.
 
-        Parameters
-        ----------
-        queries : array_like, shape (m, d)
-            Queries; scores are float32.
-        kept : int
-            k, from 1 to n.
-
-        Returns
-        -------
-        Neighbours
-            Probes of HNSW are counted by FAISS for all queries together and shared out evenly. The ceiling
-            of an approximate kind is |q| max |k|.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, `kept` is not in 1..n, or the search finds fewer.
+        Probes of HNSW are counted by FAISS for all queries together and shared out evenly. The ceiling of an
+        approximate kind is |q| max |k|. A search that finds fewer than k tokens is a ValueError, too.
         """
         faiss = _faiss()
         checked = checked_queries(queries, self.keys, kept).astype(np.float32, copy=False)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kvfloor.attention.checks import Matrix, integer, matrix, positive, token_block
+from kvfloor.attention.checks import Matrix, integer, positive
+from kvfloor.attention.inputs import Inputs
 from kvfloor.attention.knn.gumbel import lazy_gumbel
-from kvfloor.attention.knn.indexes import KeyIndex, Positions
-from kvfloor.attention.knn.shortlist import Shortlist, shortlists
+from kvfloor.attention.knn.indexes import Positions
+from kvfloor.attention.knn.shortlist import Near, Shortlist, gathered, shortlists
 
 __all__ = [
     "Answer",
@@ -19,8 +20,6 @@ __all__ = [
     "sampled_attention",
     "truncated_attention",
 ]
-
-_ENTRIES_AT_ONCE = 1 << 22  # entries of gathered values in memory at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,17 +63,7 @@ class Answer:
         return bounds
 
 
-def knn_attention(
-    queries: object,
-    keys: object,
-    values: object,
-    *,
-    kept: int,
-    tail: int,
-    rng: np.random.Generator,
-    index: KeyIndex | None = None,
-    causal: bool = False,
-) -> Answer:
+def knn_attention(inputs: Inputs, near: Near, tail: int, rng: np.random.Generator) -> Answer:
     """Attend to k near tokens exactly and to a uniform sample of the rest, weighted up to stand for it.
 
     kept + tail tokens are drawn uniformly without replacement, once for a block of queries; those that a
@@ -87,78 +76,48 @@ def knn_attention(
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries; with `causal` one for each token.
-    keys : array_like, shape (n, d)
-        Keys.
-    values : array_like, shape (n, d_v)
-        Values.
-    kept : int
-        k, in 1..n.
+    inputs : Inputs
+        Queries, keys and values.
+    near : Near
+        The near tokens.
     tail : int
         Least number of tail tokens for a query, in 1..n; all of the rest where there are fewer.
     rng : numpy.random.Generator
         Source of randomness.
-    index : KeyIndex, optional
-        Built for `keys`, or with `causal` an empty `GrowingIndex`; exact by default.
-    causal : bool
-        Whether query i sees tokens 0..i only.
 
     Returns
     -------
     Answer
-        In the common type of the arguments.
+        In the type of the inputs.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a number is out of its range, or the index is for other keys.
+        If a number is out of its range, or the index is for other keys.
     """
-    q, k, v = _checked(queries, keys, values)
-    integer("tail", tail, 1, len(k))
-    answer = _empty_answer(len(q), v)
-    for rows, short in shortlists(q, k, kept, index=index, causal=causal):
+    integer("tail", tail, 1, len(inputs.keys))
+    answer = _empty_answer(inputs)
+    for rows, short in shortlists(inputs.queries, inputs.keys, near):
         sample = np.empty(0, np.int64)
         if short.rest:
             sample = rng.choice(short.indexed, min(short.indexed, short.kept + tail), replace=False)
-        _answer_tail(q[rows], k[sample], v, short, sample, rows, answer)
+        _answer_tail(inputs, rows, short, sample, answer)
     return answer
 
 
 def sampled_attention(
-    queries: object,
-    keys: object,
-    values: object,
-    *,
-    kept: int,
-    draws: int,
-    rng: np.random.Generator,
-    groups: int = 1,
-    index: KeyIndex | None = None,
-    causal: bool = False,
+    inputs: Inputs, near: Near, draws: int, rng: np.random.Generator, *, groups: int = 1
 ) -> Answer:
     """Average the values of tokens drawn exactly from softmax: attention is an expectation.
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries; with `causal` one for each token.
-    keys : array_like, shape (n, d)
-        Keys.
-    values : array_like, shape (n, d_v)
-        Values.
-    kept : int
-        k, in 1..n: decides the time, not the law.
+    inputs, near, rng
+        As for `knn_attention`; k decides the time, not the law.
     draws : int
         Draws for each query, at least 1; `draws_for` and `median_draws_for` tell how many suffice.
-    rng : numpy.random.Generator
-        Source of randomness.
     groups : int
         Their means are combined by the median, entry by entry; a divisor of `draws`.
-    index : KeyIndex, optional
-        Built for `keys`, or with `causal` an empty `GrowingIndex`; exact by default.
-    causal : bool
-        Whether query i sees tokens 0..i only.
 
     Returns
     -------
@@ -168,47 +127,28 @@ def sampled_attention(
     Raises
     ------
     ValueError
-        If shapes disagree, a number is out of its range, or the index is for other keys.
+        If a number is out of its range, or the index is for other keys.
     """
-    q, k, v = _checked(queries, keys, values)
     draws = integer("draws", draws, 1, 1 << 40)
     if draws % integer("groups", groups, 1, draws):
         raise ValueError(f"{draws} draws cannot be split into {groups} groups of one size")
-    answer = _empty_answer(len(q), v)
-    for rows, short in shortlists(q, k, kept, index=index, causal=causal):
-        found = lazy_gumbel(q[rows], k, short, draws, rng)
-        answer.outputs[rows] = _means(v, found.tokens, groups)
+    answer = _empty_answer(inputs)
+    for rows, short in shortlists(inputs.queries, inputs.keys, near):
+        found = lazy_gumbel(inputs.queries[rows], inputs.keys, short, draws, rng)
+        answer.outputs[rows] = _means(inputs.values, found.tokens, groups)
         answer.probes[rows] = short.probes + found.opened.sum(axis=1)
     if groups == 1:
         answer.scale[:] = 1 / sqrt(2 * draws)
     return answer
 
 
-def truncated_attention(
-    queries: object,
-    keys: object,
-    values: object,
-    *,
-    kept: int,
-    index: KeyIndex | None = None,
-    causal: bool = False,
-) -> Answer:
+def truncated_attention(inputs: Inputs, near: Near) -> Answer:
     """Attend to the near tokens alone: what released kNN attention does, biased by the weight of the rest.
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries; with `causal` one for each token.
-    keys : array_like, shape (n, d)
-        Keys.
-    values : array_like, shape (n, d_v)
-        Values.
-    kept : int
-        k, in 1..n.
-    index : KeyIndex, optional
-        Built for `keys`, or with `causal` an empty `GrowingIndex`; exact by default.
-    causal : bool
-        Whether query i sees tokens 0..i only.
+    inputs, near
+        As for `knn_attention`.
 
     Returns
     -------
@@ -218,13 +158,13 @@ def truncated_attention(
     Raises
     ------
     ValueError
-        If shapes disagree, `kept` is out of its range, or the index is for other keys.
+        If k is out of its range, or the index is for other keys.
     """
-    q, k, v = _checked(queries, keys, values)
-    answer = _empty_answer(len(q), v)
-    for rows, short in shortlists(q, k, kept, index=index, causal=causal):
+    answer = _empty_answer(inputs)
+    for rows, short in shortlists(inputs.queries, inputs.keys, near):
         weights = np.exp(short.scores - short.scores.max(axis=1, keepdims=True))
-        answer.outputs[rows] = _weighted(v, short.positions, weights) / weights.sum(axis=1, keepdims=True)
+        sums = _weighted(inputs.values, short.positions, weights)
+        answer.outputs[rows] = sums / weights.sum(axis=1, keepdims=True)
         answer.probes[rows] = short.probes
     return answer
 
@@ -297,16 +237,10 @@ def median_draws_for(epsilon: float, delta: float, value_dim: int, variance: flo
 
 
 def _answer_tail(
-    queries: Matrix,
-    sample_keys: Matrix,
-    values: Matrix,
-    short: Shortlist,
-    sample: Positions,
-    rows: Positions,
-    answer: Answer,
+    inputs: Inputs, rows: Positions, short: Shortlist, sample: Positions, answer: Answer
 ) -> None:
     """Write the answers of one block of queries that share a sample of the tail."""
-    tail = queries @ sample_keys.T
+    tail = inputs.queries[rows] @ inputs.keys[sample].T
     tail[_listed(short, sample)] = -np.inf
     count = np.isfinite(tail).sum(axis=1)
     peaks = np.maximum(short.scores.max(axis=1), tail.max(axis=1, initial=-np.inf))[:, None]
@@ -314,7 +248,8 @@ def _answer_tail(
     stand_for = (short.rest / np.maximum(count, 1)).astype(tail.dtype)
     tail_weights = np.exp(tail - peaks) * stand_for[:, None]
     denominators = weights.sum(axis=1) + tail_weights.sum(axis=1)
-    numerators = _weighted(values, short.positions, weights) + tail_weights @ values[sample]
+    numerators = _weighted(inputs.values, short.positions, weights)
+    numerators += tail_weights @ inputs.values[sample]
     answer.outputs[rows] = numerators / denominators[:, None]
     answer.probes[rows] = short.probes + len(sample)
     # All of the rest was read where the sample holds it: nothing is left to chance.
@@ -336,10 +271,8 @@ def _listed(short: Shortlist, sample: Positions) -> tuple[Any, ...]:
 def _weighted(values: Matrix, positions: Positions, weights: Matrix) -> Matrix:
     """Return sums of weights times values at positions, row by row; shapes (m, s), (m, s) -> (m, d_v)."""
     sums = np.empty((len(positions), values.shape[1]), np.result_type(weights, values))
-    step = max(1, _ENTRIES_AT_ONCE // (positions.shape[1] * values.shape[1]))
-    for start in range(0, len(positions), step):
-        block = slice(start, start + step)
-        sums[block] = np.matmul(weights[block, None, :], values[positions[block]])[:, 0]
+    for block, theirs in gathered(values, positions):
+        sums[block] = np.matmul(weights[block, None, :], theirs)[:, 0]
     return sums
 
 
@@ -354,15 +287,8 @@ def _means(values: Matrix, tokens: Positions, groups: int) -> Matrix:
     return combined
 
 
-def _checked(queries: object, keys: object, values: object) -> tuple[Matrix, Matrix, Matrix]:
-    """Return the arguments of attention as matrices of one type whose shapes agree."""
-    k, v = token_block(keys, values, None, None)
-    q = matrix("queries", queries, k.shape[1])
-    dtype = np.result_type(q, k, v)
-    return q.astype(dtype, copy=False), k.astype(dtype, copy=False), v.astype(dtype, copy=False)
-
-
-def _empty_answer(count: int, values: Matrix) -> Answer:
+def _empty_answer(inputs: Inputs) -> Answer:
     """Return an answer to be filled in."""
-    outputs = np.empty((count, values.shape[1]), values.dtype)
+    count = len(inputs.queries)
+    outputs = np.empty((count, inputs.values.shape[1]), inputs.values.dtype)
     return Answer(outputs, np.zeros(count, np.int64), np.full(count, np.inf))

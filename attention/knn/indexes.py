@@ -67,7 +67,25 @@ class KeyIndex(Protocol):
         """Score evaluations that building it took."""
 
     def search(self, queries: object, kept: int) -> Neighbours:
-        """Return `kept` near tokens for each query, shape (m, d)."""
+        """Return near tokens of queries.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d)
+            Queries of any norm.
+        kept : int
+            k, from 1 to n.
+
+        Returns
+        -------
+        Neighbours
+            k tokens for each query.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a score could overflow, or `kept` is not in 1..n.
+        """
 
 
 class ExactIndex:
@@ -85,25 +103,7 @@ class ExactIndex:
         self.keys = matrix("keys", keys)
 
     def search(self, queries: object, kept: int) -> Neighbours:
-        """Return the `kept` largest scores of every query.
-
-        Parameters
-        ----------
-        queries : array_like, shape (m, d)
-            Queries of any norm.
-        kept : int
-            k, from 1 to n.
-
-        Returns
-        -------
-        Neighbours
-            Exact; n probes a query.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a score could overflow, or `kept` is not in 1..n.
-        """
+        """Return the `kept` largest scores of every query, at n probes each; see `KeyIndex.search`."""
         checked = checked_queries(queries, self.keys, kept)
         tokens, dim = self.keys.shape
         shape = len(checked), kept
@@ -173,25 +173,7 @@ class GrowingIndex:
         self._runs.append(run)
 
     def search(self, queries: object, kept: int) -> Neighbours:
-        """Return the `kept` best of what the runs find.
-
-        Parameters
-        ----------
-        queries : array_like, shape (m, d)
-            Queries.
-        kept : int
-            k, from 1 to the number of tokens so far.
-
-        Returns
-        -------
-        Neighbours
-            Exact if the runs are.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, nothing has arrived yet, or `kept` is out of its range.
-        """
+        """Return the `kept` best of what the runs find, exact if they are; see `KeyIndex.search`."""
         integer("kept", kept, 1, max(len(self), 1))
         starts = np.cumsum([0, *(len(run.keys) for run in self._runs)])
         found = [run.search(queries, min(kept, len(run.keys))) for run in self._runs]
@@ -234,24 +216,7 @@ def recall(index: KeyIndex, queries: object, kept: int) -> float:
 def checked_queries(queries: object, keys: Matrix, kept: int) -> Matrix:
     """Return queries as a matrix whose scores on these keys cannot overflow, in their common type.
 
-    Parameters
-    ----------
-    queries : array_like, shape (m, d)
-        Queries.
-    keys : ndarray, shape (n, d)
-        Keys.
-    kept : int
-        k, which must lie in 1..n.
-
-    Returns
-    -------
-    ndarray, shape (m, d)
-        The queries.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+    Arguments and errors are those of `KeyIndex.search`.
     """
     integer("kept", kept, 1, len(keys))
     checked = matrix("queries", queries, keys.shape[1])

@@ -7,12 +7,33 @@ from math import ceil, sqrt
 import numpy as np
 
 from kvfloor.attention.checks import Matrix, integer
+from kvfloor.attention.inputs import demand_causal
 from kvfloor.attention.knn.indexes import ExactIndex, GrowingIndex, KeyIndex, Positions
 
-__all__ = ["Shortlist", "shortlists"]
+__all__ = ["Near", "Shortlist", "gathered", "shortlists"]
 
 QUERY_BLOCK = 256
 _LEAST_BESIDE = 32
+_ENTRIES_AT_ONCE = 1 << 22  # entries of gathered rows in memory at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Near:
+    """Which tokens a query scores exactly: those that an index finds near.
+
+    Parameters
+    ----------
+    kept : int
+        k, tokens asked of the index, in 1..n.
+    index : KeyIndex, optional
+        Built for the keys, or with `causal` an empty `GrowingIndex`; exact by default.
+    causal : bool
+        Whether query i sees tokens 0..i only.
+    """
+
+    kept: int
+    index: KeyIndex | None = None
+    causal: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,31 +94,18 @@ class Shortlist:
 
 
 def shortlists(
-    queries: Matrix,
-    keys: Matrix,
-    kept: int,
-    *,
-    index: KeyIndex | None = None,
-    causal: bool = False,
-    rows: Positions | None = None,
+    queries: Matrix, keys: Matrix, near: Near, rows: Positions | None = None
 ) -> Iterator[tuple[Positions, Shortlist]]:
     """Yield blocks of queries with their shortlists.
-
-    Without `causal` every query sees all tokens, through one index. With it query i sees tokens 0..i: an
-    index grows block by block, and a block's own tokens are scored exactly beside it.
 
     Parameters
     ----------
     queries : ndarray, shape (m, d)
-        Queries; with `causal` one for every token.
+        Queries; with `near.causal` one for every token.
     keys : ndarray, shape (n, d)
         Keys.
-    kept : int
-        k, tokens asked of the index: 1..n.
-    index : KeyIndex, optional
-        Built for `keys`, or with `causal` an empty `GrowingIndex`; exact by default.
-    causal : bool
-        Whether later tokens are hidden.
+    near : Near
+        Which tokens are listed.
     rows : ndarray of int, optional
         The queries wanted, ascending, repeats allowed; all by default.
 
@@ -111,41 +119,69 @@ def shortlists(
     Raises
     ------
     ValueError
-        If `kept` is out of its range, or the index is for other keys or of the wrong kind.
+        If k is out of its range, or the index is for other keys or of the wrong kind.
     """
-    integer("kept", kept, 1, len(keys))
+    integer("kept", near.kept, 1, len(keys))
     wanted = np.arange(len(queries)) if rows is None else np.asarray(rows, np.int64)
-    if causal:
-        yield from _causal(queries, keys, kept, index, wanted)
-        return
-    index = ExactIndex(keys) if index is None else index
+    yield from (_causal if near.causal else _bidirectional)(queries, keys, near, wanted)
+
+
+def gathered(rows: Matrix, positions: Positions) -> Iterator[tuple[slice, Matrix]]:
+    """Yield the rows at positions, for a few queries at a time.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, c)
+        Keys or values of all tokens.
+    positions : ndarray of int64, shape (m, s)
+        Tokens of every query.
+
+    Yields
+    ------
+    block : slice
+        Which queries.
+    rows : ndarray, shape (b, s, c)
+        The rows of their tokens.
+    """
+    step = max(1, _ENTRIES_AT_ONCE // (positions.shape[1] * rows.shape[1]))
+    for start in range(0, len(positions), step):
+        block = slice(start, start + step)
+        yield block, rows[positions[block]]
+
+
+def _bidirectional(
+    queries: Matrix, keys: Matrix, near: Near, wanted: Positions
+) -> Iterator[tuple[Positions, Shortlist]]:
+    """Yield the shortlists of queries that see all tokens, through one index."""
+    index = ExactIndex(keys) if near.index is None else near.index
     if (isinstance(index, GrowingIndex) and not len(index)) or not np.array_equal(index.keys, keys):
         raise ValueError(
             "the index was built for other keys; build one for these, or leave index out to search exactly"
         )
     for start in range(0, len(wanted), QUERY_BLOCK):
         block = wanted[start : start + QUERY_BLOCK]
-        found = index.search(queries[block], kept)
-        yield block, Shortlist(found.positions, found.scores, found.ceiling, kept, len(keys), found.probes)
+        found = index.search(queries[block], near.kept)
+        parts = found.positions, found.scores, found.ceiling
+        yield block, Shortlist(*parts, near.kept, len(keys), found.probes)
 
 
 def _causal(
-    queries: Matrix, keys: Matrix, kept: int, index: KeyIndex | None, wanted: Positions
+    queries: Matrix, keys: Matrix, near: Near, wanted: Positions
 ) -> Iterator[tuple[Positions, Shortlist]]:
-    """Yield the shortlists of queries that see no later token."""
-    index = GrowingIndex() if index is None else index
+    """Yield the shortlists of queries that see no later token.
+
+    An index grows block by block, and a block's own tokens are scored exactly beside it.
+    """
+    index = GrowingIndex() if near.index is None else near.index
     if not isinstance(index, GrowingIndex) or len(index):
         raise ValueError("causal attention grows its index token by token; give an empty GrowingIndex")
-    if len(queries) != len(keys):
-        raise ValueError(
-            f"causal attention takes one query for each token, got {len(queries)} queries and {len(keys)} keys"
-        )
+    demand_causal(queries, keys)
     step = max(_LEAST_BESIDE, ceil(sqrt(len(keys))))  # so that a query scores about sqrt(n) tokens beside
     for start in range(0, len(keys), step):
         stop = min(start + step, len(keys))
         block = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
         if len(block):
-            yield block, _beside(queries[block], keys[start:stop], block - start, kept, index, start)
+            yield block, _beside(queries[block], keys[start:stop], block - start, near.kept, index, start)
         index.extend(keys[start:stop])
 
 

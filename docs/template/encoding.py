@@ -17,9 +17,11 @@ import numpy as np
 # Once the problem is in reductions/problems/: from kvfloor.reductions.problems.sums import SumsOfTwo
 from problem import SumsOfTwo
 
-from kvfloor.reductions.atlas.arrows import INDEX, SOFTMAX
-from kvfloor.reductions.atlas.reduction import Instance, Reduction, Shape
-from kvfloor.reductions.encodings.protocol import Encoding, Floats, Guarantee, Tokens, check_outputs
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.atlas.nodes import INDEX, SOFTMAX
+from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Questions, Symbols
@@ -158,13 +160,15 @@ def _play(shape: Shape, rng: np.random.Generator) -> Encoding:
 
 
 ARROW = Reduction(
-    name="sums of two",
     source=INDEX,
     target=SOFTMAX,
-    theory="3",
-    reference="yours",
-    statement="the sum of two values is asked by the sum of two keys",
-    symbols="N = n",
+    about=About(
+        name="sums of two",
+        theory="3",
+        reference="yours",
+        statement="the sum of two values is asked by the sum of two keys",
+        symbols="N = n",
+    ),
     down=_down,
     up=_up,
     encoding=_play,

@@ -14,7 +14,7 @@ from kvfloor.experiments.game.processes import Parties
 from kvfloor.experiments.game.protocol import Asking, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import fitting_readers
-from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.reductions.bounds.frontier import rate_distortion
 
 __all__ = ["Audit", "audit"]
 

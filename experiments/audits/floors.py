@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from kvfloor.experiments.audits.models import model_named
-from kvfloor.reductions.atlas.arrows import TRANSFORMER
 from kvfloor.reductions.atlas.graph import Floor, floors_of
-from kvfloor.reductions.atlas.reduction import Shape
+from kvfloor.reductions.atlas.nodes import TRANSFORMER
+from kvfloor.reductions.atlas.reduction import Parts, Shape
 
 __all__ = ["Bound", "Floors", "floors"]
 
@@ -97,14 +97,14 @@ def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str 
     subject = f"n = {tokens:,}, d = d_v = {dim}, η = {eta:g}"
     if shape:
         subject += f"; {shape.name}: {shape.layers} layers x {shape.kv_heads} KV heads"
-    found = floors_of(TRANSFORMER, Shape(tokens, dim, dim, eta, caches))
+    found = floors_of(TRANSFORMER, Shape(tokens, dim, dim, eta, Parts(caches)))
     bounds = tuple(map(_bound, found))
     return Floors(subject, tokens, dim, caches, eta, 32 * tokens * dim * caches, bounds)
 
 
 def _bound(floor: Floor) -> Bound:
     """Return a floor as a line of the table."""
-    posed, instance = floor.path[0], floor.instance
+    posed, instance = floor.path[0].about, floor.instance
     numbers = [f"keys of incoherence {instance.incoherence:.3f}", f"C = {instance.query_norm:.0f}"]
     if instance.problem.alphabet > 2:
         numbers.insert(0, f"L = {instance.problem.alphabet:,}")

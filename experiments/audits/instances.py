@@ -15,12 +15,15 @@ from kvfloor.experiments.game.hosts.names import kind_of
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.encodings.keyside import KeysEncoding
+from kvfloor.reductions.accuracy import TYPICAL
+from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
+from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.visual import largest_pyramid, map_tokens, visual_encoding
-from kvfloor.reductions.keys.projections import FloatType, gaussian_keys, incoherence_bound
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import FloatType
 from kvfloor.reductions.weights.encoding import Readout
 
 __all__ = ["MODELS", "Instance", "Model", "Posed", "Sides", "Wanted", "instance", "pose"]
@@ -241,51 +244,31 @@ def instance(asked: Instance, randomness: Randomness) -> Encoding:
     return draw(asked, randomness.keys(), np.float64)
 
 
+def _keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType) -> Keys:
+    """Return Gaussian keys with their bound."""
+    return Keys.drawn("gaussian", tokens, dim, rng, dtype, FAILURE_PROBABILITY)
+
+
 def _attention(asked: Instance, rng: np.random.Generator, dtype: FloatType) -> Encoding:
     """Return INDEX in values, keys or both; for two caches the tokens are the n^2 rows."""
     if asked.sides != "values":
-        return KeysEncoding.draw(
-            asked.written,
-            asked.dim,
-            asked.value_dim,
-            rng,
-            dtype=dtype,
-            both=asked.sides == "both",
-            failure_probability=FAILURE_PROBABILITY,
-        )
+        layout = Layout.of_half(asked.dim, asked.value_dim, asked.sides == "both")
+        return KeysEncoding.build(_keys(asked.written, asked.dim // 2, rng, dtype), layout)
     lowest = max(2.0 ** (1 - asked.levels), LOWEST_LEVEL)
-    return ValuesEncoding.from_levels(
-        gaussian_keys(asked.written, asked.dim, rng, dtype=dtype),
-        asked.value_dim,
-        (0.0, 1.0) if asked.levels == 2 else np.geomspace(lowest, 1.0, asked.levels),
-        incoherence=incoherence_bound("gaussian", asked.written, asked.dim, FAILURE_PROBABILITY),
-        failure_probability=FAILURE_PROBABILITY,
-        decoder="typical",
-    )
+    levels = BINARY if asked.levels == 2 else Levels.geometric(asked.levels, lowest)
+    return ValuesEncoding.build(_keys(asked.written, asked.dim, rng, dtype), asked.value_dim, levels, TYPICAL)
 
 
 def _four_caches(asked: Instance, rng: np.random.Generator, dtype: FloatType) -> Encoding:
     """Return INDEX in the values of both sides of tensor attention."""
-    half = address_dim(asked.dim)
-    return TensorEncoding.binary(
-        gaussian_keys(asked.tokens + 1, half, rng, dtype=dtype),
-        asked.value_dim,
-        incoherence=incoherence_bound("gaussian", asked.tokens + 1, half, FAILURE_PROBABILITY),
-        failure_probability=FAILURE_PROBABILITY,
-        decoder="typical",
-    )
+    addresses = _keys(asked.tokens + 1, address_dim(asked.dim), rng, dtype)
+    return TensorEncoding.build(addresses, asked.value_dim, TYPICAL)
 
 
 def _visual(asked: Instance, rng: np.random.Generator, dtype: FloatType) -> Encoding:
     """Return INDEX in the earlier maps of a pyramid."""
-    return visual_encoding(
-        largest_pyramid(asked.tokens),
-        gaussian_keys(asked.written, asked.dim, rng, dtype=dtype),
-        asked.value_dim,
-        incoherence=incoherence_bound("gaussian", max(2, asked.written), asked.dim, FAILURE_PROBABILITY),
-        failure_probability=FAILURE_PROBABILITY,
-        decoder="typical",
-    )
+    keys = _keys(asked.written, asked.dim, rng, dtype)
+    return visual_encoding(largest_pyramid(asked.tokens), keys, asked.value_dim, TYPICAL)
 
 
 _DRAWS: dict[Model, Callable[[Instance, np.random.Generator, FloatType], Encoding]] = {

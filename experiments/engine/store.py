@@ -7,10 +7,12 @@ killed run continues where it stopped, nothing counts twice, and an answer of ol
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin, get_type_hints
+
+from kvfloor.experiments.engine.rows import fits
 
 __all__ = ["Record", "Store", "StoreError"]
 
@@ -64,15 +66,30 @@ class Record:
 
     def to_row(self) -> tuple[Any, ...]:
         """Return the record as a row of the table."""
-        texts = (json.dumps(self.parameters, sort_keys=True), json.dumps(self.measured, sort_keys=True))
+        named = (self.parameters, self.measured)
+        texts = (json.dumps(values, sort_keys=True, allow_nan=False) for values in named)
         return (*self.key, self.claim, self.variant, *texts, self.seconds)
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Self:
-        """Return the record that a row of the table holds."""
-        task, seed, block, code, claim, variant, parameters, measured, seconds = row
-        asked, found = json.loads(parameters), json.loads(measured)
-        return cls(task, seed, block, code, claim, variant, asked, found, seconds)
+        """Return the record that a row of the table holds.
+
+        Raises
+        ------
+        ValueError
+            If it holds something else: a column of another type, no JSON object, a number that is not finite.
+        """
+        values = dict(zip(COLUMNS.split(", "), row, strict=True))
+        for name in ("parameters", "measured"):
+            try:
+                values[name] = json.loads(values[name])
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError(f"{name} is {_short(values[name])}, which is no JSON") from None
+        for name, kind in get_type_hints(cls).items():
+            if not fits(values[name], kind):
+                expected = "finite JSON values by name" if get_origin(kind) else f"{kind.__name__}"
+                raise ValueError(f"{name} is {_short(values[name])}, expected {expected}")
+        return cls(**values)
 
 
 class Store:
@@ -81,25 +98,38 @@ class Store:
     Parameters
     ----------
     path : str or Path
-        The SQLite file; made if it does not exist and `create` is true.
-    create : bool
-        Whether a missing file is made.
+        The SQLite file; made if it does not exist and is to be written to.
+    writable : bool
+        Whether blocks will be added; a file that is only read may be write-protected, and so may its folder.
 
     Raises
     ------
     StoreError
-        If the file is missing, read-only, corrupt, of another version or not ours.
+        If the file is missing, corrupt, of another version or not ours, or cannot be written to but should.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, writable: bool = True) -> None:
         self.path = Path(path)
-        if not self.path.exists() and (not create or not self.path.absolute().parent.is_dir()):
+        if not self.path.exists() and (not writable or not self.path.absolute().parent.is_dir()):
             raise StoreError(f"there is no results file {self.path}; `kvfloor reproduce` makes one")
+        if writable:
+            self._open(self.path, self._prepare)
+            return
+        try:
+            self._open(self.path, self._check)
+        except StoreError:
+            # SQLite wants to write beside what it reads, unless nobody else does.
+            if self.path.with_name(f"{self.path.name}-wal").exists():
+                raise
+            self._open(f"{self.path.absolute().as_uri()}?immutable=1", self._check, uri=True)
+
+    def _open(self, name: str | Path, prepare: Callable[[], None], *, uri: bool = False) -> None:
+        """Connect, and prepare the file or close it again."""
         with self._explained():
-            self._connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+            self._connection = sqlite3.connect(name, timeout=30.0, isolation_level=None, uri=uri)
         try:
             with self._explained():
-                self._prepare()
+                prepare()
         except StoreError:
             self._connection.close()
             raise
@@ -124,35 +154,40 @@ class Store:
         query = f"SELECT {COLUMNS} FROM blocks WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR seed = ?2)"
         with self._explained():
             for row in self._connection.execute(query, (task, seed)).fetchall():
-                yield Record.from_row(row)
+                try:
+                    yield Record.from_row(row)
+                except ValueError as error:
+                    where = f"block {_short(row[2])} of {_short(row[4])}"
+                    raise StoreError(f"{self.path} holds a wrong row, {where}: {error}") from error
 
-    def merge(self, records: Iterable[Record]) -> int:
-        """Add blocks of other stores, all or none; return how many were new.
+    def merge(self, *sources: Iterable[Record]) -> list[int]:
+        """Add blocks of other stores, all or none; return how many of each were new.
 
         Raises
         ------
         StoreError
             If a block is stored here with another result: the same question has one answer.
         """
-        added = 0
         with self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                for record in records:
-                    added += self._insert(record)
-                    (stored,) = self._connection.execute(
-                        "SELECT measured FROM blocks WHERE task = ? AND seed = ? AND block = ? AND code = ?",
-                        record.key,
-                    ).fetchone()
-                    if json.loads(stored) != record.measured:
-                        raise StoreError(
-                            f"{self.path} already holds another result for block {record.block} of "
-                            f"{record.claim} {json.dumps(record.parameters)}; nothing was merged"
-                        )
+                added = [sum(map(self._insert_same, records)) for records in sources]
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+        return added
+
+    def _insert_same(self, record: Record) -> int:
+        """Insert a record unless its key is there with the same result; return the number of rows added."""
+        added = self._insert(record)
+        query = "SELECT measured FROM blocks WHERE task = ? AND seed = ? AND block = ? AND code = ?"
+        (stored,) = self._connection.execute(query, record.key).fetchone()
+        if json.loads(stored) != record.measured:
+            raise StoreError(
+                f"{self.path} already holds another result for block {record.block} of "
+                f"{record.claim} {json.dumps(record.parameters)}; nothing was merged"
+            )
         return added
 
     def _insert(self, record: Record) -> int:
@@ -164,10 +199,7 @@ class Store:
     def _prepare(self) -> None:
         """Set the file up, or check that it is one of ours and writable."""
         execute = self._connection.execute
-        (application,) = execute("PRAGMA application_id").fetchone()
-        (version,) = execute("PRAGMA user_version").fetchone()
-        (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if (application, version, tables) == (0, 0, 0):
+        if self._facts() == (0, 0, 0):
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN EXCLUSIVE")
             if not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -175,15 +207,26 @@ class Store:
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 execute(f"PRAGMA user_version = {VERSION}")
             execute("COMMIT")
-        elif application != APPLICATION_ID:
+        self._check()
+        execute("PRAGMA synchronous = NORMAL")
+        execute(f"PRAGMA user_version = {VERSION}")  # fails before any work where nothing can be written
+
+    def _facts(self) -> tuple[int, int, int]:
+        """Return whose file this is, in which version, and how many tables it has."""
+        names = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        application, version, tables = (self._connection.execute(n).fetchone()[0] for n in names)
+        return application, version, tables
+
+    def _check(self) -> None:
+        """Raise StoreError unless the file is one of ours."""
+        application, version, _ = self._facts()
+        if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is not a results file of kvfloor; name another with --results")
-        elif version != VERSION:
+        if version != VERSION:
             raise StoreError(
                 f"{self.path} has results format {version}, and this kvfloor reads format {VERSION}; "
                 "name another file with --results"
             )
-        execute("PRAGMA synchronous = NORMAL")
-        execute(f"PRAGMA user_version = {VERSION}")  # fails before any work where nothing can be written
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -192,3 +235,9 @@ class Store:
             yield
         except sqlite3.DatabaseError as error:
             raise StoreError(f"the results file {self.path} cannot be used: {error}") from error
+
+
+def _short(value: object) -> str:
+    """Return a value as it is shown in one sentence."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

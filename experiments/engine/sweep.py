@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from kvfloor.experiments.engine.code import code_digest
 from kvfloor.experiments.engine.pool import WorkerError
-from kvfloor.experiments.engine.store import Record, Store
+from kvfloor.experiments.engine.rows import fits, returned
+from kvfloor.experiments.engine.store import Record, Store, StoreError
 from kvfloor.experiments.engine.worker import told
 from kvfloor.experiments.game.randomness import Randomness
 
-__all__ = ["Lost", "Task", "finished", "run", "total_blocks"]
+__all__ = ["Lost", "Task", "check", "finished", "run", "total_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,34 +100,33 @@ def run(
     lost : list of Lost
         The blocks that are missing among them, in the same order.
     """
-    blocks = [(task, block) for task in tasks for block in range(task.blocks)]
+    blocks = [(task, (id, block)) for task in tasks for id in [task.id] for block in range(task.blocks)]
     done = finished(tasks, store, seed=seed)
     progress(len(done))
     lost: dict[tuple[str, int], Lost] = {}
-    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, int]] = {}
+    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, tuple[str, int]]] = {}
     try:
-        for task, block in blocks:
-            if (task.id, block) not in done:
-                work = (task.claim, task.parameters, seed, task.id, block)
-                futures[executor.submit(_measure, *work)] = (task, block)
+        for task, key in blocks:
+            if key not in done:
+                futures[executor.submit(_measure, task.claim, task.parameters, seed, *key)] = (task, key)
         for future in as_completed(futures):
-            task, block = futures[future]
+            task, (id, block) = futures[future]
             try:
                 measured, seconds = future.result()
             except Exception as error:
                 reason = str(error) if isinstance(error, WorkerError) else told(error)
-                lost[task.id, block] = Lost(task, block, reason)
+                lost[id, block] = Lost(task, block, reason)
             else:
-                key = (task.id, str(seed), block, code_digest(task.claim))
-                record = Record(*key, task.claim, task.variant, task.parameters, measured, seconds)
+                asked = (id, str(seed), block, code_digest(task.claim))
+                record = Record(*asked, task.claim, task.variant, task.parameters, measured, seconds)
                 store.add(record)
-                done[task.id, block] = record
+                done[id, block] = record
             progress(1)
     finally:
         for future in futures:
             future.cancel()
-    asked = [(task.id, block) for task, block in blocks]
-    return [done[key] for key in asked if key in done], [lost[key] for key in asked if key in lost]
+    keys = [key for _, key in blocks]
+    return [done[key] for key in keys if key in done], [lost[key] for key in keys if key in lost]
 
 
 def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[str, int], Record]:
@@ -144,13 +145,45 @@ def finished(tasks: Iterable[Task], store: Store, *, seed: int) -> dict[tuple[st
     -------
     dict
         Records by task id and block.
+
+    Raises
+    ------
+    StoreError
+        If a row among them is not what `check` asks for.
     """
-    return {
-        (task.id, record.block): record
-        for task in tasks
-        for record in store.records(task=task.id, seed=str(seed))
-        if record.code == code_digest(task.claim) and record.block < task.blocks
-    }
+    found = {}
+    for task in tasks:
+        for record in store.records(task=task.id, seed=str(seed)):
+            if record.code == code_digest(task.claim) and record.block < task.blocks:
+                check(record, task.claim, store.path)
+                found[task.id, record.block] = record
+    return found
+
+
+def check(record: Record, claim: str, path: Path) -> None:
+    """Check that a row of the present code is one that a claim's work can have left.
+
+    Parameters
+    ----------
+    record : Record
+        The row.
+    claim : str
+        Dotted name of the module whose ``measure`` did the work; what it is annotated to return decides.
+    path : Path
+        The results file, for the message.
+
+    Raises
+    ------
+    StoreError
+        If the row answers another question than it is filed under, or measured something else.
+    """
+    asked = Task(claim, record.variant, record.parameters).id == record.task and record.claim == claim
+    if not (asked and fits(record.measured, returned(claim))):
+        what = f"measured {json.dumps(record.measured)[:60]}" if asked else "filed under another question"
+        raise StoreError(
+            f"{path} holds a wrong row, block {record.block} of {claim.rpartition('.')[2]} "
+            f"{json.dumps(record.parameters)}: {what}; delete it, or name another file with --results"
+        )
 
 
 def total_blocks(tasks: Iterable[Task]) -> int:
@@ -164,4 +197,8 @@ def _measure(
     """Do one block in a worker."""
     start = time.perf_counter()
     measured = importlib.import_module(claim).measure(parameters, Randomness(seed, name, block))
-    return json.loads(json.dumps(measured)), time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    kept = json.loads(json.dumps(measured))
+    if not fits(kept, returned(claim)):
+        raise ValueError(f"measure returned what it is not annotated to: {json.dumps(kept)[:200]}")
+    return kept, seconds

@@ -191,7 +191,8 @@ def play_in_full(
     if solving and (THRESHOLD not in wrong or wrong[THRESHOLD].any()):  # nobody beats no error at all
         assert isinstance(encoding, ValuesEncoding)
         assert isinstance(token, Tokens)
-        solved = host.solve(solving, Answered(encoding.keys, token, queries, outputs, encoding.levels), coins)
+        answered = Answered(encoding.public_keys, token, queries, outputs, encoding.levels.values)
+        solved = host.solve(solving, answered, coins)
         wrong |= {name: missed(values) for name, values in zip(solving, solved, strict=True)}
     errors = {name: int(each.sum()) for name, each in wrong.items()}
     best = min(errors, key=lambda name: errors[name])

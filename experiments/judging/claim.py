@@ -1,17 +1,19 @@
 """What a claim is: a statement that can fail, the work that tests it, and controls that must fail."""
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.engine.sweep import Task
+from kvfloor.experiments.engine.worker import told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Check", "Claim", "Control", "Scale", "Verdict", "cells", "judge_claim"]
+__all__ = ["Check", "Claim", "Control", "Scale", "Verdict", "cells", "draw_claim", "judge_claim"]
 
 Scale = Literal["quick", "full"]
 Cells = Callable[[Scale], list[dict[str, Any]]]
@@ -160,10 +162,16 @@ def judge_claim(claim: Claim, records: Sequence[Record]) -> Verdict:
     Verdict
         `holds` only if every named check was reached and passed; `broken` if a control did not fail in
         just the check that it breaks.
+
+    Raises
+    ------
+    ValueError
+        If the rows do not fit together, so that the claim stumbles over them; one sentence.
     """
 
     def outcome(variant: str, names: tuple[str, ...]) -> tuple[Check, ...]:
-        reached = {c.name: c for c in claim.judge([r for r in records if r.variant == variant])}
+        with _explained(claim, "judged"):
+            reached = {c.name: c for c in claim.judge([r for r in records if r.variant == variant])}
         return tuple(reached.get(name, Check(name, False, {"rows": 0})) for name in names)
 
     checks = outcome("claim", claim.checks)
@@ -176,3 +184,24 @@ def judge_claim(claim: Claim, records: Sequence[Record]) -> Verdict:
     holds = all(check.passed for check in checks)
     verdict: Literal["holds", "fails", "broken"] = "broken" if not caught else "holds" if holds else "fails"
     return Verdict(verdict, "fails" if caught else "passes", checks, tuple(controls))
+
+
+def draw_claim(claim: Claim, records: Sequence[Record]) -> "Figure":
+    """Draw a claim from its rows; those of its controls are left out.
+
+    Raises
+    ------
+    ValueError
+        If the claim stumbles over the rows; one sentence.
+    """
+    with _explained(claim, "drawn"):
+        return claim.draw([record for record in records if record.variant == "claim"])
+
+
+@contextlib.contextmanager
+def _explained(claim: Claim, done: str) -> Iterator[None]:
+    """Turn what goes wrong in a claim's own code into one sentence: rows may have been changed by hand."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"the rows of {claim.id} cannot be {done}: {told(error)}") from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +20,12 @@ __all__ = ["main", "run_claim"]
 RESULTS = "kvfloor.sqlite"
 FIGURES = "figures"
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+on_executor = click.option(
+    "--executor",
+    default="local",
+    metavar="NAME",
+    help="Who works: local, or a cluster's scheduler, dask:tcp://host:port.",
+)
 SEED = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
 
@@ -79,6 +84,7 @@ def main() -> None:
     "--scale", type=click.Choice(["quick", "full"]), default="quick", help="How large the grids are."
 )
 @click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@on_executor
 @click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
 @click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
 @click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for figures.")
@@ -87,6 +93,7 @@ def reproduce(
     claims: tuple[str, ...],
     scale: Any,
     workers: int | None,
+    executor: str,
     seed: int,
     results: str,
     figures: str,
@@ -100,7 +107,7 @@ def reproduce(
     \b
     kvfloor reproduce threshold --scale full
     """
-    from kvfloor.experiments.engine.pool import WorkerPool
+    from kvfloor.experiments.engine.executors import executor_of
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.engine.sweep import total_blocks
     from kvfloor.experiments.show.reproduction import chosen_claims, left_out
@@ -116,7 +123,7 @@ def reproduce(
     total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
     Path(figures).mkdir(parents=True, exist_ok=True)
     done = 0
-    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
+    with Store(results) as store, executor_of(executor, workers) as workplace:
 
         def stopped() -> str:
             store.close()
@@ -138,7 +145,7 @@ def reproduce(
                     seed=seed,
                     store=store,
                     figures=Path(figures),
-                    executor=executor,
+                    executor=workplace,
                     progress=count,
                 )
             )
@@ -300,11 +307,14 @@ def audit(
 
 @main.command()
 @click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@on_executor
 @click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
 @click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
 @click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the table.")
 @as_json
-def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_json: bool) -> None:
+def leaderboard(
+    workers: int | None, executor: str, seed: int, results: str, figures: str, as_json: bool
+) -> None:
     """Audit every press of kvpress and cache of transformers.
 
     Each is asked for several budgets. Finished plays are kept in the results file: a run that was stopped continues where it was. Writes
@@ -314,14 +324,14 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
     kvfloor leaderboard --figures tables
     """
     from kvfloor.experiments.claims.transformers.leaderboard import tasks
-    from kvfloor.experiments.engine.pool import WorkerPool
+    from kvfloor.experiments.engine.executors import executor_of
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.engine.sweep import run
     from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish
     from kvfloor.experiments.show.stopping import stops_with
 
     wanted = tasks()
-    with Store(results) as store, WorkerPool(workers or os.cpu_count() or 1) as executor:
+    with Store(results) as store, executor_of(executor, workers) as workplace:
 
         def stopped() -> str:
             store.close()
@@ -329,7 +339,7 @@ def leaderboard(workers: int | None, seed: int, results: str, figures: str, as_j
 
         with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
             progress = functools.partial(advance, "leaderboard")
-            records, lost = run(wanted, store, seed=seed, executor=executor, progress=progress)
+            records, lost = run(wanted, store, seed=seed, executor=workplace, progress=progress)
             rows = publish(records, lost, Path(figures), seed)
     if as_json:
         screen.print_json(rows)
@@ -385,7 +395,7 @@ def report(results: str, out: str, seed: int) -> None:
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.show.report import write_report
 
-    with Store(results, create=False) as store:
+    with Store(results, writable=False) as store:
         shown = write_report(store, out, seed=seed)
     whole = sum(section.verdict is not None for section in shown)
     click.echo(f"{out}: {whole} of {len(shown)} claims; run `kvfloor reproduce` for the others.")
@@ -397,19 +407,17 @@ def report(results: str, out: str, seed: int) -> None:
 def merge(results: tuple[str, ...], into: str) -> None:
     """Put the finished work of several stores into one.
 
-    What is there already is not added twice.
+    What is there already is not added twice; if anything is wrong with a store, nothing is added at all.
 
     \b
     kvfloor merge a.sqlite b.sqlite --into all.sqlite
     """
-    from kvfloor.experiments.engine.store import Store
+    from kvfloor.experiments.claims import all_claims
+    from kvfloor.experiments.engine.merging import merge as run
 
-    for name in results:
-        with Store(name, create=False) as source:
-            records = list(source.records())
-        with Store(into) as target:
-            added = target.merge(records)
-        click.echo(f"{name}: {added} blocks added, {len(records) - added} were there already.")
+    modules = [claim.module for claim in all_claims().values()]
+    for merged in run([Path(name) for name in results], Path(into), modules):
+        click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
 
 
 def run_claim(claim: str) -> None:

@@ -17,7 +17,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.engine.sweep import Lost
 from kvfloor.experiments.game.hosts.host import Accounts
 from kvfloor.experiments.game.protocol import Transcript
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from kvfloor.experiments.drawing import style
 from kvfloor.experiments.engine.files import write_whole
 from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import finished, total_blocks
-from kvfloor.experiments.judging.claim import Claim, Scale, Verdict, judge_claim
+from kvfloor.experiments.judging.claim import Claim, Scale, Verdict, draw_claim, judge_claim
 
 __all__ = ["Section", "sections", "write_report"]
 
@@ -107,8 +107,7 @@ def _svg(claim: Claim, records: list[Record]) -> str:
     """Return a claim's figure as an SVG element."""
     buffer = io.StringIO()
     with style.styled():
-        figure = claim.draw([record for record in records if record.variant == "claim"])
-        figure.savefig(buffer, format="svg", metadata=style.METADATA["svg"])
+        draw_claim(claim, records).savefig(buffer, format="svg", metadata=style.METADATA["svg"])
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

@@ -13,7 +13,7 @@ from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
 from kvfloor.experiments.engine import sweep
 from kvfloor.experiments.engine.store import Store
-from kvfloor.experiments.judging.claim import Check, Claim, Scale, Verdict, judge_claim
+from kvfloor.experiments.judging.claim import Check, Claim, Scale, Verdict, draw_claim, judge_claim
 
 __all__ = ["Reproduction", "chosen_claims", "left_out", "reproduce"]
 
@@ -130,8 +130,7 @@ def reproduce(
         else:
             verdict = judge_claim(claim, records)
             with style.styled():
-                figure = claim.draw([r for r in records if r.variant == "claim"])
-                drawn = style.save(figure, figures, claim.id)
+                drawn = style.save(draw_claim(claim, records), figures, claim.id)
             outcome = {"verdict": verdict.verdict, "control": verdict.control, "figure": str(drawn)}
             outcome["evidence"] = _evidence(verdict)
         seconds = time.perf_counter() - start

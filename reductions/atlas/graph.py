@@ -14,7 +14,8 @@ from typing import TypeAlias, cast
 
 import networkx as nx
 
-from kvfloor.reductions.atlas.arrows import INDEX, REDUCTIONS
+from kvfloor.reductions.atlas.arrows import REDUCTIONS
+from kvfloor.reductions.atlas.nodes import INDEX
 from kvfloor.reductions.atlas.reduction import Instance, Reduction, Shape
 from kvfloor.reductions.problems.index import Index
 
@@ -172,7 +173,7 @@ def floor_bits(model: str, shape: Shape) -> float:
 
     Examples
     --------
-    >>> from kvfloor.reductions.atlas.arrows import TENSOR_FOUR
+    >>> from kvfloor.reductions.atlas.nodes import TENSOR_FOUR
     >>> round(floor_bits(TENSOR_FOUR, Shape(tokens=64, dim=256, value_dim=16)))  # 2 n d_v - 104
     1944
     """

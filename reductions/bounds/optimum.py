@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from kvfloor.reductions.encodings.protocol import Floats, check_eta
+from kvfloor.reductions.checks import Floats, check_eta
 
 Reals: TypeAlias = NDArray[np.float64]
 Graph: TypeAlias = "nx.Graph[int]"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import svd
 
-from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.reductions.checks import Floats
 
 __all__ = ["least_squares", "likeliest", "probed_weights", "softmax_weights"]
 

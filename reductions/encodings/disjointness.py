@@ -13,7 +13,9 @@ from math import inf, log
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_eta, check_outputs
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_eta, check_outputs
+from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.problems.disjointness import Disjointness
 from kvfloor.reductions.problems.strings import Questions, Symbols
 

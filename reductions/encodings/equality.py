@@ -13,8 +13,10 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_eta, check_outputs
-from kvfloor.reductions.keys.projections import incoherence
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_eta, check_outputs
+from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.equality import Equality
 from kvfloor.reductions.problems.strings import Questions, Symbols
 
@@ -27,8 +29,8 @@ class EqualityEncoding:
 
     Parameters
     ----------
-    addresses : ndarray, shape (n, d1)
-        Public unit vectors.
+    addresses : Keys
+        n of d1 dimensions, public.
     width : int
         Bits w of a word, in 1..16.
     eta : float
@@ -40,14 +42,14 @@ class EqualityEncoding:
         If a number is out of its range, or two addresses are the same.
     """
 
-    addresses: Floats
+    addresses: Keys
     width: int = 4
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         check_eta(self.eta)
-        if self.incoherence >= 1:
-            raise ValueError(f"addresses must differ, got two with inner product {self.incoherence:.6g}")
+        if self.addresses.incoherence() >= 1:
+            raise ValueError("addresses must differ, got two that coincide")
 
     @property
     def problem(self) -> Equality:
@@ -62,17 +64,12 @@ class EqualityEncoding:
     @property
     def dim(self) -> int:
         """Key dimension d = d1 + w + 1."""
-        return int(self.addresses.shape[1]) + self.width + 1
+        return self.addresses.dim + self.width + 1
 
     @property
     def value_dim(self) -> int:
         """One."""
         return 1
-
-    @property
-    def incoherence(self) -> float:
-        """The largest inner product of two addresses, at least 0."""
-        return max(0.0, incoherence(self.addresses)) if self.tokens > 1 else 0.0
 
     @property
     def nats(self) -> float:
@@ -82,12 +79,13 @@ class EqualityEncoding:
     @property
     def query_norm(self) -> float:
         """A, what a query scores on its own address."""
-        return (2 * self.nats + log(self.tokens)) / (1 - self.incoherence)
+        return (2 * self.nats + log(self.tokens)) / (1 - self.addresses.incoherence())
 
     @property
     def guarantee(self) -> Guarantee | None:
         """Decoding at A, for the addresses as they are."""
-        return Guarantee(self.query_norm, self.incoherence, self.eta)
+        known = self.addresses
+        return Guarantee(self.query_norm, known.incoherence(), self.eta, known.failure_probability)
 
     @property
     def public_keys(self) -> Floats | None:
@@ -99,7 +97,7 @@ class EqualityEncoding:
         dtype = self.addresses.dtype
         signs = 2.0 * self.problem.check_string(x).reshape(self.tokens, self.width) - 1.0
         keys = np.zeros((self.tokens, self.dim), dtype)
-        keys[:, : -self.width - 1] = self.addresses / sqrt(2)
+        keys[:, : -self.width - 1] = self.addresses.rows / sqrt(2)
         keys[:, -self.width - 1 : -1] = signs / sqrt(2 * self.width)
         return Tokens(keys, np.ones((self.tokens, 1), dtype))
 
@@ -114,7 +112,7 @@ class EqualityEncoding:
         (places, words), _ = self._distinct(questions)
         norm, nats = self.query_norm, self.nats
         made = np.empty((len(places), self.dim), self.addresses.dtype)
-        made[:, : -self.width - 1] = sqrt(2) * norm * self.addresses[places]
+        made[:, : -self.width - 1] = sqrt(2) * norm * self.addresses.rows[places]
         made[:, -self.width - 1 : -1] = sqrt(2 * self.width) * nats * (2.0 * words - 1.0)
         made[:, -1] = norm + nats * (self.width - 1)
         return made

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Encoding, Floats, Guarantee, Stream, Tokens, check_outputs
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Encoding, Stream, Tokens
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 
@@ -73,54 +75,16 @@ class MultiHeadEncoding:
         return None if any(each is None for each in keys) else np.hstack([k for k in keys if k is not None])
 
     def encode(self, x: Symbols) -> Tokens:
-        """Return Alice's n tokens.
-
-        Parameters
-        ----------
-        x : ndarray of int, shape (N,)
-            The strings of all heads, one after the other.
-
-        Returns
-        -------
-        Tokens
-            Keys and values of all heads side by side.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not a string of the problem.
-        """
+        """Return keys and values of all heads side by side; see `Encoding.encode`."""
         parts = np.split(self.problem.check_string(x), self._starts()[1:])
         return _beside([head.encode(part) for head, part in zip(self.heads, parts, strict=True)])
 
     def reader_token(self) -> Tokens:
-        """Return Bob's token: those of all heads.
-
-        Returns
-        -------
-        Tokens
-            One token.
-        """
+        """Return Bob's token: those of all heads."""
         return _beside([head.reader_token() for head in self.heads])
 
     def queries(self, indices: Symbols) -> Floats:
-        """Return the queries of every head that is asked, by head.
-
-        Parameters
-        ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..N-1.
-
-        Returns
-        -------
-        ndarray, shape (m, d)
-            Pairwise different queries.
-
-        Raises
-        ------
-        ValueError
-            If `indices` is empty or leaves the range.
-        """
+        """Return the queries of every head that is asked, by head; see `Encoding.queries`."""
         blocks = []
         for number, _, within in self._asked(indices):
             part = self.heads[number].queries(within)
@@ -130,25 +94,7 @@ class MultiHeadEncoding:
         return np.concatenate(blocks)
 
     def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read from the outputs of `queries(indices)`.
-
-        Parameters
-        ----------
-        outputs : ndarray, shape (m, d_v)
-            One row per query.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
-
-        Returns
-        -------
-        ndarray of int, shape (k,)
-            Symbols in 0..q-1.
-
-        Raises
-        ------
-        ValueError
-            If a shape or an index does not fit.
-        """
+        """Return the symbols that each head reads from its columns; see `Encoding.decode`."""
         decoded = np.empty(len(indices), self.problem.dtype)
         asked = self._asked(indices)
         counts = [len(self.heads[number].queries(within)) for number, _, within in asked]

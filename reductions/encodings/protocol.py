@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats
 from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
-
-Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
 class Stream:
@@ -137,31 +134,6 @@ def stream_of(named: Mapping[str, Floats]) -> Stream:
     raise ValueError(f"no stream consists of {', '.join(named)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Guarantee:
-    """When decoding is proved to be free of error (theory 3).
-
-    If the keys have the stated incoherence and the query norm is at least `query_norm`, every entrywise
-    (1 +- eta)-approximation of the attention output decodes to the right symbol.
-
-    Parameters
-    ----------
-    query_norm : float
-        A query norm C that suffices, dimensionless.
-    incoherence : float
-        eps in [0, 1): no two keys have a larger inner product.
-    eta : float
-        Relative accuracy in [0, 1).
-    failure_probability : float
-        Probability, over the draw of the keys, that their incoherence is larger; 0 when it was measured.
-    """
-
-    query_norm: float
-    incoherence: float
-    eta: float
-    failure_probability: float = 0.0
-
-
 class Encoding(Protocol):
     """A reduction from a communication problem to attention over a cache.
 
@@ -213,6 +185,11 @@ class Encoding(Protocol):
         -------
         Stream
             n tokens, in the order of the stream.
+
+        Raises
+        ------
+        ValueError
+            If `x` is not a string of the problem.
         """
 
     def reader_token(self) -> Stream:
@@ -236,6 +213,11 @@ class Encoding(Protocol):
         -------
         ndarray, shape (m, d)
             Pairwise different queries, m <= k.
+
+        Raises
+        ------
+        ValueError
+            If there is no question, or one is not of the problem.
         """
 
     def decode(self, outputs: Floats, questions: Questions, /) -> Symbols:
@@ -252,55 +234,53 @@ class Encoding(Protocol):
         -------
         ndarray of int, shape (k,)
             Answers, in the order of `questions`.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a question does not fit.
         """
 
 
-def check_outputs(outputs: Floats, queries: int, value_dim: int) -> Floats:
-    """Return `outputs` if they answer that many queries, else raise ValueError.
+class Inside:
+    """What an encoding has that puts the tokens of another into a longer stream: the other's questions and answers.
 
-    Parameters
-    ----------
-    outputs : ndarray
-        Candidate outputs.
-    queries : int
-        Number m of queries that were asked.
-    value_dim : int
-        Value dimension d_v.
-
-    Returns
-    -------
-    ndarray, shape (m, d_v)
-        The same array.
-
-    Raises
-    ------
-    ValueError
-        If the shape differs.
+    Everything but `encode`, `tokens`, `reader_token` and `public_keys` is that of `inside`, a field of whoever
+    inherits this.
     """
-    outputs = np.asarray(outputs)
-    if outputs.shape != (queries, value_dim):
-        raise ValueError(f"outputs must have shape {(queries, value_dim)}, got {outputs.shape}")
-    return outputs
 
+    __slots__: tuple[str, ...] = ()
+    inside: Encoding
 
-def check_eta(eta: float) -> float:
-    """Return `eta` if it is a relative accuracy, else raise ValueError.
+    @property
+    def problem(self) -> Problem:
+        """The problem of the instance within."""
+        return self.inside.problem
 
-    Parameters
-    ----------
-    eta : float
-        Candidate accuracy.
+    @property
+    def dim(self) -> int:
+        """Key dimension d."""
+        return self.inside.dim
 
-    Returns
-    -------
-    float
-        The same number.
+    @property
+    def value_dim(self) -> int:
+        """Value dimension d_v."""
+        return self.inside.value_dim
 
-    Raises
-    ------
-    ValueError
-        If `eta` is not in [0, 1).
-    """
-    if not 0 <= eta < 1:
-        raise ValueError(f"eta must be in [0, 1), got {eta}")
-    return eta
+    @property
+    def query_norm(self) -> float:
+        """The query norm C."""
+        return self.inside.query_norm
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """When decoding from the whole stream is proved."""
+        return self.inside.guarantee
+
+    def queries(self, questions: Questions, /) -> Floats:
+        """Return the queries of the instance within; see `Encoding.queries`."""
+        return self.inside.queries(questions)
+
+    def decode(self, outputs: Floats, questions: Questions, /) -> Symbols:
+        """Return the answers read as the instance within reads them; see `Encoding.decode`."""
+        return self.inside.decode(outputs, questions)

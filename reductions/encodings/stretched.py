@@ -7,17 +7,19 @@ from typing import Literal, Self, TypeAlias
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens
-from kvfloor.reductions.encodings.values import BINARY_LEVELS, ValuesEncoding, known_incoherence
-from kvfloor.reductions.keys.projections import check_unit_rows
-from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.accuracy import EXACT, Accuracy
+from kvfloor.reductions.checks import Floats, check_count
+from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.protocol import Inside, Tokens
+from kvfloor.reductions.encodings.values import ValuesEncoding, values_reading
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Symbols
 
 Rest: TypeAlias = Literal["repeated", "zero"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StretchedEncoding:
+class StretchedEncoding(Inside):
     """The tokens of an instance, and then the rest of a stream of n tokens, which brings nothing new.
 
     Either the P tokens come round again and again until the stream is full, or the rest are zero keys with
@@ -29,11 +31,11 @@ class StretchedEncoding:
     relative to it, and floor(n / m) < 2 P whatever n is: so the query norm that the guarantee asks for stays
     bounded. Zero keys weigh 1 each, and up to n e^{-C (1 - eps)} together: then it grows with ln n.
 
-    Build one by `binary`.
+    `build` chooses how it is read.
 
     Parameters
     ----------
-    once : ValuesEncoding
+    inside : ValuesEncoding
         The instance on P tokens, with a guarantee for the whole stream.
     tokens : int
         Length n of the stream, at least P.
@@ -46,24 +48,24 @@ class StretchedEncoding:
         If the stream is shorter than the instance, or `rest` is another word.
     """
 
-    once: ValuesEncoding
+    inside: ValuesEncoding
     tokens: int
     rest: Rest = "repeated"
 
     def __post_init__(self) -> None:
-        if self.tokens < self.once.tokens:
-            raise ValueError(f"tokens must be at least the instance's {self.once.tokens}, got {self.tokens}")
+        if self.tokens < self.inside.tokens:
+            raise ValueError(
+                f"tokens must be at least the instance's {self.inside.tokens}, got {self.tokens}"
+            )
         _check_rest(self.rest)
 
     @classmethod
-    def binary(
+    def build(
         cls,
-        keys: Floats,
+        keys: Keys,
         value_dim: int,
         tokens: int,
-        *,
-        eta: float = 0.0,
-        incoherence: float | None = None,
+        accuracy: Accuracy = EXACT,
         query_norm: float | None = None,
         rest: Rest = "repeated",
     ) -> Self:
@@ -71,20 +73,14 @@ class StretchedEncoding:
 
         Parameters
         ----------
-        keys : ndarray, shape (P, d)
-            Unit keys, float32 or float64; the first n of them where n < P.
-        value_dim : int
-            Value dimension d_v, at least 1.
-        tokens : int
-            Length n of the stream, at least 1.
-        eta : float
-            Relative accuracy in [0, 1) of the attention that must be decoded.
-        incoherence : float, optional
-            A bound in [0, 1) on the inner products of the keys; measured if not given.
+        keys : Keys
+            P of them; the first n where n < P.
+        value_dim, tokens, rest
+            Those of the class; at least 1.
+        accuracy : Accuracy
+            The noise that decoding must survive.
         query_norm : float, optional
             C; by default the one that the guarantee asks for.
-        rest : {"repeated", "zero"}
-            What follows the P tokens.
 
         Returns
         -------
@@ -96,124 +92,24 @@ class StretchedEncoding:
         ValueError
             If an argument is not as described, or if two keys coincide and C is to be chosen.
         """
-        if tokens < 1:
-            raise ValueError(f"tokens must be at least 1, got {tokens}")
-        _check_rest(rest)
-        keys = check_unit_rows(keys)[:tokens]
-        rounds = tokens // len(keys) if rest == "repeated" else 1
-        once = ValuesEncoding.from_levels(
-            keys,
-            value_dim,
-            BINARY_LEVELS,
-            eta=eta,
-            incoherence=known_incoherence(keys, incoherence),
-            query_norm=query_norm,
-            rivals=tokens // rounds,
-        )
-        return cls(once, tokens, rest)
-
-    @property
-    def problem(self) -> Index:
-        """INDEX on P d_v symbols."""
-        return self.once.problem
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.once.dim
-
-    @property
-    def value_dim(self) -> int:
-        """Value dimension d_v."""
-        return self.once.value_dim
-
-    @property
-    def query_norm(self) -> float:
-        """C."""
-        return self.once.query_norm
-
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """When decoding from the whole stream is proved."""
-        return self.once.guarantee
+        keys = keys.first(check_count("tokens", tokens))
+        rounds = tokens // len(keys) if _check_rest(rest) == "repeated" else 1
+        reading = values_reading(keys, tokens // rounds, BINARY, accuracy, query_norm)
+        return cls(ValuesEncoding(keys, value_dim, BINARY, reading), tokens, rest)
 
     @property
     def public_keys(self) -> Floats:
         """The keys of the whole stream, shape (n, d): public coins."""
-        return self._stretch(self.once.keys)
+        return self._stretch(self.inside.public_keys)
 
     def encode(self, x: Symbols) -> Tokens:
-        """Return Alice's n tokens.
-
-        Parameters
-        ----------
-        x : ndarray of int, shape (P d_v,)
-            Symbols in 0..q-1.
-
-        Returns
-        -------
-        Tokens
-            The instance's tokens and the rest.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not a string of the problem.
-        """
-        tokens = self.once.encode(x)
+        """Return the instance's tokens and the rest; see `Encoding.encode`."""
+        tokens = self.inside.encode(x)
         return Tokens(self._stretch(tokens.keys), self._stretch(tokens.values))
 
     def reader_token(self) -> Tokens:
-        """Return Bob's token: zero key, zero value.
-
-        Returns
-        -------
-        Tokens
-            One token.
-        """
-        return self.once.reader_token()
-
-    def queries(self, indices: Symbols) -> Floats:
-        """Return C k_i for every token i of the instance that holds a symbol asked for, by ascending i.
-
-        Parameters
-        ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..P d_v - 1.
-
-        Returns
-        -------
-        ndarray, shape (m, d)
-            One query per token.
-
-        Raises
-        ------
-        ValueError
-            If `indices` is empty or leaves the range.
-        """
-        return self.once.queries(indices)
-
-    def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read from the outputs of `queries(indices)`.
-
-        Parameters
-        ----------
-        outputs : ndarray, shape (m, d_v)
-            One row per query.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
-
-        Returns
-        -------
-        ndarray of int, shape (k,)
-            Symbols in 0..q-1.
-
-        Raises
-        ------
-        ValueError
-            If a shape or an index does not fit.
-        """
-        return self.once.decode(outputs, indices)
+        """Return Bob's token: zero key, zero value."""
+        return self.inside.reader_token()
 
     def _stretch(self, rows: Floats) -> Floats:
         """Return n rows: the given ones and then the rest."""
@@ -222,7 +118,8 @@ class StretchedEncoding:
         return rows[np.arange(self.tokens) % len(rows)]
 
 
-def _check_rest(rest: str) -> None:
-    """Raise ValueError unless the word is known."""
+def _check_rest(rest: Rest) -> Rest:
+    """Return the word if it is known, else raise ValueError."""
     if rest not in ("repeated", "zero"):
         raise ValueError(f"rest must be 'repeated' or 'zero', got {rest!r}")
+    return rest

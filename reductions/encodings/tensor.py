@@ -30,38 +30,37 @@ whatever m: in few dimensions, where n + 1 is a packing number, C stays bounded 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log, sqrt
+from math import log, sqrt
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, TensorTokens, check_eta, check_outputs
-from kvfloor.reductions.encodings.values import MARGIN_NATS, Decoder, interference, known_incoherence
-from kvfloor.reductions.keys.projections import check_unit_rows
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee
+from kvfloor.reductions.checks import Floats, check_count, check_eta, check_outputs, check_within
+from kvfloor.reductions.encodings.levels import BINARY, ByReading, Reading, between, chosen_norm
+from kvfloor.reductions.encodings.protocol import TensorTokens
+from kvfloor.reductions.encodings.values import interference
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TensorEncoding:
+class TensorEncoding(ByReading):
     """INDEX on 2 n d_v bits: n d_v in the values of either side.
 
     Symbol i d_v + j is entry j of V1_i, and symbol n d_v + i d_v + j is entry j of V2_i. The module proves
-    when decoding is right. Build one by `binary`.
+    when decoding is right. `build` chooses how it is read.
 
     Parameters
     ----------
-    addresses : ndarray, shape (n + 1, d/2)
-        Unit keys, public coins; the last is the sentinel's.
+    addresses : Keys
+        n + 1 of d/2 dimensions, public coins; the last is the sentinel's.
     value_dim : int
         Value dimension d_v, at least 1.
-    query_norm : float
-        C, at least 0: length of either half of a query.
-    threshold : float
-        Outputs from here on decode to 1.
-    guarantee : Guarantee or None
-        When decoding is proved, or None where no finite C is.
+    reading : Reading
+        C is the length of either half of a query; outputs from the one threshold on decode to 1.
     sentinel : bool
         Whether Bob's token is the sentinel; else its values are zero, and nothing is proved.
     rounds : int
@@ -73,34 +72,24 @@ class TensorEncoding:
         If an argument is not as described.
     """
 
-    addresses: Floats
+    addresses: Keys
     value_dim: int
-    query_norm: float
-    threshold: float
-    guarantee: Guarantee | None = None
+    reading: Reading
     sentinel: bool = True
     rounds: int = 1
 
     def __post_init__(self) -> None:
-        check_unit_rows(self.addresses)
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-        if self.value_dim < 1:
-            raise ValueError(f"value_dim must be at least 1, got {self.value_dim}")
-        if not 0 <= self.query_norm < inf:
-            raise ValueError(f"query_norm must be finite and at least 0, got {self.query_norm}")
+        check_count("addresses, of the tokens and the sentinel,", len(self.addresses), 2)
+        check_count("rounds", self.rounds)
+        check_count("value_dim", self.value_dim)
 
     @classmethod
-    def binary(
+    def build(
         cls,
-        addresses: Floats,
+        addresses: Keys,
         value_dim: int,
-        *,
-        eta: float = 0.0,
-        incoherence: float | None = None,
-        failure_probability: float = 0.0,
+        accuracy: Accuracy = EXACT,
         query_norm: float | None = None,
-        decoder: Decoder = "guaranteed",
         sentinel: bool = True,
         rounds: int = 1,
     ) -> Self:
@@ -108,24 +97,12 @@ class TensorEncoding:
 
         Parameters
         ----------
-        addresses : ndarray, shape (n + 1, d/2)
-            Unit keys, float32 or float64; tokens and queries take their type.
-        value_dim : int
-            Value dimension d_v, at least 1.
-        eta : float
-            Relative accuracy in [0, 1) of the attention that must be decoded.
-        incoherence : float, optional
-            A bound in [0, 1) on the inner products of the addresses; measured if not given.
-        failure_probability : float
-            Probability that the given bound does not hold.
+        addresses, value_dim, sentinel, rounds
+            Those of the class.
+        accuracy : Accuracy
+            The noise that decoding must survive.
         query_norm : float, optional
             C; by default the one that the guarantee asks for.
-        decoder : {"guaranteed", "typical"}
-            Threshold in the middle between the worst outputs of the two bits, or 1/2.
-        sentinel : bool
-            Whether Bob's token is the sentinel.
-        rounds : int
-            How often Alice writes the tokens.
 
         Returns
         -------
@@ -137,30 +114,18 @@ class TensorEncoding:
         ValueError
             If an argument is not as described, or if two addresses coincide and C is to be chosen.
         """
-        tokens = len(addresses) - 1
-        if tokens < 1:
-            raise ValueError(
-                f"addresses must be at least 2, of a token and the sentinel; got {len(addresses)}"
-            )
-        incoherence = known_incoherence(addresses, incoherence)
-        rivals = tokens if rounds == 1 else tokens + 1
-        guarantee = None
-        if incoherence < 1:
-            required = required_tensor_norm(rivals, incoherence, eta) + MARGIN_NATS / (1 - incoherence)
-            guarantee = Guarantee(required, incoherence, eta, failure_probability)
-        if query_norm is None:
-            if guarantee is None:
-                raise ValueError(
-                    f"no query norm tells addresses of incoherence {incoherence} apart; give query_norm or "
-                    "other addresses"
-                )
-            query_norm = guarantee.query_norm
-        others = interference(rivals, query_norm, incoherence)
-        least_of_one, most_of_zero = (1 - eta) / (1 + others) ** 2, (1 + eta) * others / (1 + others)
-        threshold = min((least_of_one + most_of_zero) / 2, least_of_one)
-        if decoder == "typical":
-            threshold = 0.5
-        return cls(addresses, value_dim, query_norm, threshold, guarantee, sentinel, rounds)
+        check_count("addresses, of the tokens and the sentinel,", len(addresses), 2)
+        eps, eta = addresses.incoherence(), accuracy.eta
+        rivals = len(addresses) - (rounds == 1)
+        guarantee = tensor_guarantee(rivals, eps, eta, addresses.failure_probability)
+        hopeless = f"tells addresses of incoherence {eps} apart; give query_norm or other addresses"
+        norm = chosen_norm(query_norm, guarantee, hopeless)
+        others = interference(rivals, norm, eps)
+        most_of_zero, least_of_one = (1 + eta) * others / (1 + others), (1 - eta) / (1 + others) ** 2
+        thresholds = between(np.array([most_of_zero]), np.array([least_of_one]))
+        if accuracy.decoder == "typical":
+            thresholds = BINARY.thresholds(accuracy)
+        return cls(addresses, value_dim, Reading(norm, thresholds, guarantee), sentinel, rounds)
 
     @property
     def problem(self) -> Index:
@@ -180,98 +145,45 @@ class TensorEncoding:
     @property
     def dim(self) -> int:
         """Key dimension d, twice that of the addresses."""
-        return 2 * int(self.addresses.shape[1])
+        return 2 * self.addresses.dim
 
     @property
     def public_keys(self) -> Floats:
         """The keys of Alice's tokens on both sides, shape (n, 2 d): public coins."""
-        return np.hstack(self._keys(self._in_rounds(self.addresses)))
+        return np.hstack(_sides(self._in_rounds(self.addresses.rows)))
 
     def encode(self, x: Symbols) -> TensorTokens:
-        """Return Alice's n tokens.
-
-        Parameters
-        ----------
-        x : ndarray of int, shape (2 n d_v,)
-            Bits.
-
-        Returns
-        -------
-        TensorTokens
-            Keys [k_l ; 1] and [1 ; k_l], and the bits as values of either side.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not a string of the problem.
-        """
+        """Return keys [k_l ; 1] and [1 ; k_l], and the bits as values of either side; see `Encoding.encode`."""
         bits = self.problem.check_string(x).reshape(2, self.addressed, self.value_dim)
         last = np.full((1, self.value_dim), self.sentinel)
         first, second = (
             self._in_rounds(np.vstack([side, last])) for side in bits.astype(self.addresses.dtype)
         )
-        keys1, keys2 = self._keys(self._in_rounds(self.addresses))
+        keys1, keys2 = _sides(self._in_rounds(self.addresses.rows))
         return TensorTokens(keys1, first, keys2, second)
 
     def reader_token(self) -> TensorTokens:
-        """Return Bob's token: the sentinel, whose values are all ones.
-
-        Returns
-        -------
-        TensorTokens
-            One token.
-        """
-        keys1, keys2 = self._keys(self.addresses[-1:])
+        """Return Bob's token: the sentinel, whose values are all ones."""
+        keys1, keys2 = _sides(self.addresses.rows[-1:])
         values = np.full((1, self.value_dim), float(self.sentinel), self.addresses.dtype)
         return TensorTokens(keys1, values, keys2, values)
 
     def queries(self, indices: Symbols) -> Floats:
         """Return C [k_i ; k_n] for tokens asked for on the first side, then C [k_n ; k_j] on the second.
 
-        Parameters
-        ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..2 n d_v - 1.
-
-        Returns
-        -------
-        ndarray, shape (m, d)
-            One query per side and token.
-
-        Raises
-        ------
-        ValueError
-            If `indices` is empty or leaves the range.
+        See `Encoding.queries`.
         """
         second, token = np.divmod(np.unique(self._questions(indices)), self.addressed)
         last = self.addressed
         picked = np.where(second == 0, token, last), np.where(second == 1, token, last)
-        halves = np.hstack([self.addresses[places] for places in picked])
+        halves = np.hstack([self.addresses.rows[places] for places in picked])
         return halves * self.addresses.dtype.type(self.query_norm)
 
     def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the bits read from the outputs of `queries(indices)`.
-
-        Parameters
-        ----------
-        outputs : ndarray, shape (m, d_v)
-            One row per query.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
-
-        Returns
-        -------
-        ndarray of uint8, shape (k,)
-            Bits.
-
-        Raises
-        ------
-        ValueError
-            If a shape or an index does not fit.
-        """
+        """Return the bits read from the outputs of `queries(indices)`; see `Encoding.decode`."""
         asked, row = np.unique(self._questions(indices), return_inverse=True)
         read = check_outputs(outputs, len(asked), self.value_dim)[row, np.asarray(indices) % self.value_dim]
-        return (read >= self.threshold).astype(np.uint8)
+        return (read >= self.reading.thresholds).astype(np.uint8)
 
     def _questions(self, indices: Symbols) -> NDArray[np.int64]:
         """Return the number of each query: i for V1_i, n + j for V2_j."""
@@ -281,10 +193,11 @@ class TensorEncoding:
         """Return rows of the tokens and the sentinel as Alice writes them."""
         return rows[:-1] if self.rounds == 1 else np.tile(rows, (self.rounds, 1))
 
-    def _keys(self, addresses: Floats) -> tuple[Floats, Floats]:
-        """Return keys of both sides: each address in its own half, ones in the other."""
-        ones = np.ones_like(addresses)
-        return np.hstack([addresses, ones]), np.hstack([ones, addresses])
+
+def _sides(addresses: Floats) -> tuple[Floats, Floats]:
+    """Return keys of both sides: each address in its own half, ones in the other."""
+    ones = np.ones_like(addresses)
+    return np.hstack([addresses, ones]), np.hstack([ones, addresses])
 
 
 def address_dim(dim: int) -> int:
@@ -337,10 +250,25 @@ def required_tensor_norm(tokens: int, incoherence: float, eta: float = 0.0) -> f
     >>> round(required_tensor_norm(1024, 0.5), 3)
     14.825
     """
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {tokens}")
-    if not 0 <= incoherence < 1:
-        raise ValueError(f"incoherence must be in [0, 1), got {incoherence}")
+    check_count("tokens", tokens)
+    check_within("incoherence", incoherence, "[0, 1)")
     ratio = (1 - check_eta(eta)) / (1 + eta)
     most = 2 * ratio / (sqrt(1 + 4 * ratio) + 1)  # (sqrt(1 + 4 r) - 1)/2 without the cancellation
     return log(tokens / most) / (1 - incoherence)
+
+
+def tensor_guarantee(
+    tokens: int, incoherence: float, eta: float = 0.0, failure_probability: float = 0.0
+) -> Guarantee | None:
+    """Return the guarantee above `required_tensor_norm`, whose parameters these are.
+
+    Returns
+    -------
+    Guarantee or None
+        None if eps = 1.
+    """
+    if incoherence == 1:
+        return None
+    return Guarantee.above(
+        required_tensor_norm(tokens, incoherence, eta), incoherence, eta, failure_probability
+    )

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-from kvfloor.reductions.encodings.protocol import Floats
-from kvfloor.reductions.encodings.values import BINARY_LEVELS, ValuesEncoding
+from kvfloor.reductions.accuracy import EXACT, Accuracy
+from kvfloor.reductions.checks import check_count
+from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.known import Keys
 
 
 def map_tokens(sizes: Sequence[tuple[int, int]]) -> list[int]:
@@ -109,8 +111,7 @@ def largest_pyramid(tokens: int) -> list[tuple[int, int]]:
     >>> largest_pyramid(21)
     [(1, 1), (2, 2), (4, 4), (8, 8)]
     """
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {tokens}")
+    check_count("tokens", tokens)
     half = 1
     while sum(map_tokens(halving_pyramid(2 * (half + 1)))[:-1]) <= tokens:
         half += 1
@@ -118,7 +119,11 @@ def largest_pyramid(tokens: int) -> list[tuple[int, int]]:
 
 
 def visual_encoding(
-    sizes: Sequence[tuple[int, int]], keys: Floats, value_dim: int, **options: Any
+    sizes: Sequence[tuple[int, int]],
+    keys: Keys,
+    value_dim: int,
+    accuracy: Accuracy = EXACT,
+    query_norm: float | None = None,
 ) -> ValuesEncoding:
     """Write bits into the values of all maps but the last, which Bob appends.
 
@@ -126,12 +131,10 @@ def visual_encoding(
     ----------
     sizes : sequence of (int, int)
         Heights and widths of the maps.
-    keys : ndarray, shape (n, d)
-        Unit keys, one for each token of the earlier maps.
-    value_dim : int
-        Value dimension d_v, at least 1.
-    **options
-        Those of `kvfloor.reductions.encodings.values.ValuesEncoding.from_levels`.
+    keys : Keys
+        One for each token of the earlier maps.
+    value_dim, accuracy, query_norm
+        Those of `kvfloor.reductions.encodings.values.ValuesEncoding.build`.
 
     Returns
     -------
@@ -146,4 +149,4 @@ def visual_encoding(
     *earlier, last = map_tokens(sizes)
     if len(keys) != sum(earlier):
         raise ValueError(f"the earlier maps have {sum(earlier)} tokens, got {len(keys)} keys")
-    return ValuesEncoding.from_levels(keys, value_dim, BINARY_LEVELS, reader_tokens=last, **options)
+    return ValuesEncoding.build(keys, value_dim, BINARY, accuracy, query_norm, reader_tokens=last)

@@ -19,30 +19,27 @@ ln m/(1-eps): tokens outside do not crowd the keys.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import exp, log
 from typing import Self
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Tokens, check_eta
-from kvfloor.reductions.encodings.values import (
-    BINARY_LEVELS,
-    MARGIN_NATS,
-    ValuesEncoding,
-    guaranteed_thresholds,
-    known_incoherence,
-)
-from kvfloor.reductions.problems.index import Index
+from kvfloor.reductions.accuracy import EXACT, Accuracy, Guarantee
+from kvfloor.reductions.checks import Floats, check_count, check_eta, check_norm, check_within
+from kvfloor.reductions.encodings.levels import BINARY, Reading, chosen_norm
+from kvfloor.reductions.encodings.protocol import Inside, Tokens
+from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Symbols
 
-__all__ = ["WindowEncoding", "required_window_norm", "window_interference"]
+__all__ = ["WindowEncoding", "required_window_norm", "window_guarantee", "window_interference"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WindowEncoding:
+class WindowEncoding(Inside):
     """INDEX on the W d_v bits of the last W tokens, after any stream (see the module).
 
-    Build one by `binary`.
+    `build` chooses how it is read.
 
     Parameters
     ----------
@@ -61,7 +58,7 @@ class WindowEncoding:
     earlier: Tokens
 
     def __post_init__(self) -> None:
-        shapes = self.earlier.keys.shape[1], self.earlier.values.shape[1]
+        shapes = self.earlier.dim, self.earlier.value_dim
         if shapes != (self.dim, self.value_dim):
             raise ValueError(
                 f"earlier tokens must have dimensions {self.dim} and {self.value_dim}, got {shapes[0]} and "
@@ -74,30 +71,26 @@ class WindowEncoding:
             )
 
     @classmethod
-    def binary(
+    def build(
         cls,
-        keys: Floats,
+        keys: Keys,
         value_dim: int,
         earlier: Tokens,
-        *,
-        eta: float = 0.0,
-        incoherence: float | None = None,
+        accuracy: Accuracy = EXACT,
         query_norm: float | None = None,
     ) -> Self:
         """Write bits as values 0 and 1 into the window.
 
         Parameters
         ----------
-        keys : ndarray, shape (W, d)
-            Unit keys of the window, float32 or float64; tokens and queries take their type.
+        keys : Keys
+            The W of the window.
         value_dim : int
             Value dimension d_v, at least 1.
         earlier : Tokens
-            The m >= 0 tokens before the window, values in [0, 1].
-        eta : float
-            Relative accuracy in [0, 1) of the attention that must be decoded.
-        incoherence : float, optional
-            A bound in [0, 1) on the inner products of the window's keys; measured if not given.
+            Those of the class.
+        accuracy : Accuracy
+            The noise that decoding must survive.
         query_norm : float, optional
             C; by default the one that the guarantee asks for.
 
@@ -111,27 +104,11 @@ class WindowEncoding:
         ValueError
             If an argument is not as described, or if two keys coincide and C is to be chosen.
         """
-        eps = known_incoherence(keys, incoherence)
-        required = required_window_norm(len(keys), len(earlier), eps, eta) if eps < 1 else inf
-        guarantee = None if required == inf else Guarantee(required + MARGIN_NATS / (1 - eps), eps, eta)
-        if query_norm is None:
-            if guarantee is None:
-                raise ValueError("two keys of the window coincide: no query norm tells them apart")
-            query_norm = guarantee.query_norm
-        kappa = window_interference(len(keys), len(earlier), query_norm, eps)
-        levels = np.array(BINARY_LEVELS)
-        thresholds = guaranteed_thresholds(levels, kappa, eta)
-        return cls(ValuesEncoding(keys, value_dim, levels, thresholds, query_norm, guarantee), earlier)
-
-    @property
-    def problem(self) -> Index:
-        """INDEX on W d_v bits."""
-        return self.inside.problem
-
-    @property
-    def window_tokens(self) -> int:
-        """Number W of tokens that hold bits."""
-        return self.inside.tokens
+        eps, sizes = keys.incoherence(), (len(keys), len(earlier))
+        guarantee = window_guarantee(*sizes, eps, accuracy.eta, keys.failure_probability)
+        norm = chosen_norm(query_norm, guarantee, "tells two keys of the window apart: they coincide")
+        thresholds = BINARY.thresholds(accuracy, window_interference(*sizes, norm, eps))
+        return cls(ValuesEncoding(keys, value_dim, BINARY, Reading(norm, thresholds, guarantee)), earlier)
 
     @property
     def tokens(self) -> int:
@@ -139,70 +116,20 @@ class WindowEncoding:
         return len(self.earlier) + self.inside.tokens
 
     @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.inside.dim
-
-    @property
-    def value_dim(self) -> int:
-        """Value dimension d_v."""
-        return self.inside.value_dim
-
-    @property
-    def query_norm(self) -> float:
-        """The query norm C."""
-        return self.inside.query_norm
-
-    @property
-    def guarantee(self) -> Guarantee | None:
-        """When decoding is proved, or None where no finite C is."""
-        return self.inside.guarantee
-
-    @property
     def public_keys(self) -> Floats:
         """The keys of all n tokens, shape (n, d)."""
-        return np.vstack([self.earlier.keys, self.inside.keys])
+        return np.vstack([self.earlier.keys, self.inside.public_keys])
 
     def encode(self, x: Symbols) -> Tokens:
-        """Return Alice's n tokens.
-
-        Parameters
-        ----------
-        x : ndarray of int, shape (W d_v,)
-            Bits.
-
-        Returns
-        -------
-        Tokens
-            The earlier tokens, then those of the window.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not a string of the problem.
-        """
+        """Return the earlier tokens, then those of the window; see `Encoding.encode`."""
         window = self.inside.encode(x)
         values = np.vstack([self.earlier.values, window.values]).astype(window.values.dtype)
         return Tokens(self.public_keys, values)
 
     def reader_token(self) -> Tokens:
-        """Return no token: Bob's would take the place of the oldest in the window.
-
-        Returns
-        -------
-        Tokens
-            Of length 0.
-        """
+        """Return no token: Bob's would take the place of the oldest in the window."""
         token = self.inside.reader_token()
         return Tokens(token.keys[:0], token.values[:0])
-
-    def queries(self, indices: Symbols) -> Floats:
-        """Return C k_i for every token i that holds a symbol asked for; see `ValuesEncoding.queries`."""
-        return self.inside.queries(indices)
-
-    def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the bits read from the outputs of `queries(indices)`; see `ValuesEncoding.decode`."""
-        return self.inside.decode(outputs, indices)
 
 
 def window_interference(
@@ -230,8 +157,7 @@ def window_interference(
         If a number is out of its range.
     """
     _check_sizes(window_tokens, earlier_tokens)
-    if not 0 <= query_norm < inf:
-        raise ValueError(f"query_norm must be finite and at least 0, got {query_norm}")
+    check_norm("query_norm", query_norm)
     return (window_tokens - 1) * exp(-query_norm * (1 - incoherence)) + earlier_tokens * exp(-query_norm)
 
 
@@ -265,17 +191,34 @@ def required_window_norm(
     14.509
     """
     _check_sizes(window_tokens, earlier_tokens)
-    if not 0 <= incoherence < 1:
-        raise ValueError(f"incoherence must be in [0, 1), got {incoherence}")
+    check_within("incoherence", incoherence, "[0, 1)")
     double_ratio = 2 * (1 + check_eta(eta)) / (1 - eta)
     inside = log(double_ratio * (window_tokens - 1)) / (1 - incoherence) if window_tokens > 1 else 0.0
     outside = log(double_ratio * earlier_tokens) if earlier_tokens else 0.0
     return max(inside, outside)
 
 
+def window_guarantee(
+    window_tokens: int,
+    earlier_tokens: int,
+    incoherence: float,
+    eta: float = 0.0,
+    failure_probability: float = 0.0,
+) -> Guarantee | None:
+    """Return the guarantee above `required_window_norm`, whose parameters these are.
+
+    Returns
+    -------
+    Guarantee or None
+        None if eps = 1.
+    """
+    if incoherence == 1:
+        return None
+    required = required_window_norm(window_tokens, earlier_tokens, incoherence, eta)
+    return Guarantee.above(required, incoherence, eta, failure_probability)
+
+
 def _check_sizes(window_tokens: int, earlier_tokens: int) -> None:
     """Raise ValueError unless there is a window, and no negative number of tokens before it."""
-    if window_tokens < 1:
-        raise ValueError(f"window_tokens must be at least 1, got {window_tokens}")
-    if earlier_tokens < 0:
-        raise ValueError(f"earlier_tokens must be at least 0, got {earlier_tokens}")
+    check_count("window_tokens", window_tokens)
+    check_count("earlier_tokens", earlier_tokens, 0)

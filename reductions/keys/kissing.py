@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import FloatType
 
 __all__ = ["KISSING", "Kissing", "quadratic_residue_code"]
@@ -43,22 +43,10 @@ class Kissing:
     vectors: Callable[[], Integers]
     form: tuple[int, ...]
 
-    def keys(self, dtype: FloatType = np.float64) -> Floats:
-        """Return the unit keys.
-
-        Parameters
-        ----------
-        dtype : {numpy.float64, numpy.float32}
-            Precision: each entry is rounded once or twice.
-
-        Returns
-        -------
-        ndarray, shape (size, dim)
-            Unit rows.
-        """
+    def keys(self, dtype: FloatType = np.float64) -> Keys:
+        """Return the unit keys, known to have incoherence 1/2; each entry is rounded once or twice."""
         scale = np.sqrt(np.array(self.form) / self.norm)
-        keys: Floats = self.vectors() * scale.astype(dtype)
-        return keys
+        return Keys(self.vectors() * scale.astype(dtype), 0.5)
 
 
 def quadratic_residue_code(prime: int) -> NDArray[np.uint8]:

@@ -7,12 +7,13 @@ from math import inf, sqrt
 import numpy as np
 from scipy.linalg import helmert
 
-from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.reductions.checks import Floats, check_count, check_within
 from kvfloor.reductions.keys.kissing import KISSING
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packing_numbers import greedy_attempts
 from kvfloor.reductions.keys.projections import FloatType, gaussian_keys
 
-__all__ = ["GREEDY_FAILURE", "greedy_packing", "keys_for", "orthoplex", "simplex"]
+__all__ = ["GREEDY_FAILURE", "equiangular_keys", "greedy_packing", "keys_for", "orthoplex", "simplex"]
 
 GREEDY_FAILURE = 1e-9  # of the default number of attempts to reach `packing_bound`
 
@@ -21,55 +22,49 @@ _LARGEST_BATCH = 4096
 _BATCH_PRODUCTS = 1 << 22
 
 
-def orthoplex(dim: int, dtype: FloatType = np.float64) -> Floats:
-    """Return the 2d keys +-e_j: no inner product of distinct keys is above 0.
-
-    Parameters
-    ----------
-    dim : int
-        d >= 1.
-    dtype : {numpy.float64, numpy.float32}
-        Precision.
-
-    Returns
-    -------
-    ndarray, shape (2 dim, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If `dim` is below 1.
-    """
-    _check_dim(dim)
-    axes: Floats = np.eye(dim, dtype=dtype)
-    return np.concatenate([axes, -1 * axes])
+def orthoplex(dim: int, dtype: FloatType = np.float64) -> Keys:
+    """Return the 2d keys +-e_j, d >= 1: no inner product of distinct keys is above 0."""
+    axes: Floats = np.eye(check_count("dim", dim), dtype=dtype)
+    return Keys(np.concatenate([axes, -1 * axes]), 0.0)
 
 
-def simplex(dim: int, dtype: FloatType = np.float64) -> Floats:
-    """Return d + 1 keys whose inner products are all -1/d.
-
-    Parameters
-    ----------
-    dim : int
-        d >= 1.
-    dtype : {numpy.float64, numpy.float32}
-        Precision.
-
-    Returns
-    -------
-    ndarray, shape (dim + 1, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If `dim` is below 1.
-    """
-    _check_dim(dim)
+def simplex(dim: int, dtype: FloatType = np.float64) -> Keys:
+    """Return d + 1 keys, d >= 1, whose inner products are all -1/d."""
     # Helmert's rows are an orthonormal basis of what is orthogonal to (1, ..., 1).
-    keys: Floats = (helmert(dim + 1).T * sqrt((dim + 1) / dim)).astype(dtype)
-    return keys
+    rows = helmert(check_count("dim", dim) + 1).T * sqrt((dim + 1) / dim)
+    return Keys(rows.astype(dtype), 0.0)
+
+
+def equiangular_keys(tokens: int, incoherence: float, dtype: FloatType = np.float64) -> Keys:
+    """Return keys whose inner products are all the given one: the worst case of a guarantee (theory 3).
+
+    k_l = sqrt(eps) u + sqrt(1 - eps) e_l, with u a unit vector orthogonal to every e_l.
+
+    Parameters
+    ----------
+    tokens : int
+        Number n of keys, at least 1.
+    incoherence : float
+        eps in [0, 1).
+    dtype : {numpy.float64, numpy.float32}
+        Precision.
+
+    Returns
+    -------
+    Keys
+        n of n + 1 dimensions.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    check_count("tokens", tokens)
+    check_within("incoherence", incoherence, "[0, 1)")
+    rows = np.zeros((tokens, tokens + 1), dtype)
+    np.fill_diagonal(rows, sqrt(1 - incoherence))
+    rows[:, -1] = sqrt(incoherence)
+    return Keys(rows, incoherence)
 
 
 def greedy_packing(
@@ -80,7 +75,7 @@ def greedy_packing(
     tokens: int | None = None,
     attempts: int | None = None,
     dtype: FloatType = np.float64,
-) -> Floats:
+) -> Keys:
     """Draw uniform points and keep each whose products with those kept so far are at most eps.
 
     Parameters
@@ -101,8 +96,8 @@ def greedy_packing(
 
     Returns
     -------
-    ndarray, shape (n, dim)
-        At least one unit row, at most `tokens`; products exceed eps by no more than rounding.
+    Keys
+        At least one, at most `tokens`; products exceed eps by no more than rounding.
 
     Raises
     ------
@@ -111,8 +106,8 @@ def greedy_packing(
     """
     needed = greedy_attempts(dim, incoherence, GREEDY_FAILURE)
     for name, given in (("tokens", tokens), ("attempts", attempts)):
-        if given is not None and given < 1:
-            raise ValueError(f"{name} must be at least 1, got {given}")
+        if given is not None:
+            check_count(name, given)
     if attempts is None and tokens is None and needed > _LARGEST_ATTEMPTS:
         raise ValueError(
             f"dim {dim} and incoherence {incoherence} need {needed:g} points: give tokens or attempts"
@@ -124,7 +119,7 @@ def greedy_packing(
         batch = int(min(left, _LARGEST_BATCH, max(64, _BATCH_PRODUCTS // (len(kept) + 1))))
         kept = _admit(kept, gaussian_keys(batch, dim, rng), incoherence, limit)
         left -= batch
-    return kept.astype(dtype)
+    return Keys(kept.astype(dtype), max(0.0, incoherence))
 
 
 def _admit(kept: Floats, points: Floats, incoherence: float, limit: float) -> Floats:
@@ -139,7 +134,7 @@ def _admit(kept: Floats, points: Floats, incoherence: float, limit: float) -> Fl
     return np.concatenate(admitted)
 
 
-def keys_for(dim: int, incoherence: float, dtype: FloatType = np.float64) -> Floats:
+def keys_for(dim: int, incoherence: float, dtype: FloatType = np.float64) -> Keys:
     """Return the known configuration of this dimension and incoherence.
 
     Parameters
@@ -153,15 +148,15 @@ def keys_for(dim: int, incoherence: float, dtype: FloatType = np.float64) -> Flo
 
     Returns
     -------
-    ndarray, shape (n, dim)
-        Unit rows, as many as any configuration can have.
+    Keys
+        As many as any configuration can have.
 
     Raises
     ------
     ValueError
         If there is none.
     """
-    _check_dim(dim)
+    check_count("dim", dim)
     if incoherence == 0:
         return orthoplex(dim, dtype)
     if incoherence == -1 / dim:
@@ -174,9 +169,3 @@ def keys_for(dim: int, incoherence: float, dtype: FloatType = np.float64) -> Flo
         f"no configuration is known for dim {dim} and incoherence {incoherence}, only for incoherence 0 and "
         f"-1/dim, and 1/2 in dim {known}; greedy_packing packs any"
     )
-
-
-def _check_dim(dim: int) -> None:
-    """Raise ValueError unless a key can have this dimension."""
-    if dim < 1:
-        raise ValueError(f"dim must be at least 1, got {dim}")

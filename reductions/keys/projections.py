@@ -1,22 +1,20 @@
-"""Nearly orthogonal unit keys: Johnson-Lindenstrauss projections and their incoherence (theory 2)."""
+"""Nearly orthogonal unit keys, drawn: Johnson-Lindenstrauss projections (theory 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, log, sqrt
+from math import sqrt
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import betainccinv
 
-from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.reductions.checks import Doubles, Floats
 
 FloatType: TypeAlias = type[np.float32] | type[np.float64]
 
-_BLOCK_ROWS = 2048
+BLOCK_ROWS = 2048
+"""How many rows are worked on at a time, so that what is not the keys stays small."""
 
 
 class Projection(Protocol):
@@ -25,60 +23,39 @@ class Projection(Protocol):
     def __call__(
         self, tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType = np.float64
     ) -> Floats:
-        """Return unit keys, shape (tokens, dim)."""
+        """Draw unit keys.
+
+        Parameters
+        ----------
+        tokens : int
+            Number n of keys, at least 1.
+        dim : int
+            Their dimension d, at least 1.
+        rng : numpy.random.Generator
+            Source of randomness.
+        dtype : {numpy.float64, numpy.float32}
+            Precision of the keys; nothing wider of that size is ever held.
+
+        Returns
+        -------
+        ndarray, shape (tokens, dim)
+            Unit rows.
+
+        Raises
+        ------
+        ValueError
+            If a count is below 1 or the type is another.
+        """
 
 
 def gaussian_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType = np.float64) -> Floats:
-    """Draw independent uniform points of the unit sphere.
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 1.
-    dim : int
-        Their dimension d, at least 1.
-    rng : numpy.random.Generator
-        Source of randomness.
-    dtype : {numpy.float64, numpy.float32}
-        Precision of the keys; nothing wider of that size is ever held.
-
-    Returns
-    -------
-    ndarray, shape (tokens, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If a count is below 1 or the type is another.
-    """
+    """Draw independent uniform points of the unit sphere; see `Projection`."""
     _check_request(tokens, dim, dtype)
     return _normalised(rng.standard_normal((tokens, dim), dtype=dtype))
 
 
 def rademacher_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType = np.float64) -> Floats:
-    """Draw keys with independent entries +-1/sqrt(d).
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 1.
-    dim : int
-        Their dimension d, at least 1.
-    rng : numpy.random.Generator
-        Source of randomness.
-    dtype : {numpy.float64, numpy.float32}
-        Precision of the keys.
-
-    Returns
-    -------
-    ndarray, shape (tokens, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If a count is below 1 or the type is another.
+    """Draw keys with independent entries +-1/sqrt(d); see `Projection`.
 
     References
     ----------
@@ -94,30 +71,9 @@ def rademacher_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: Floa
 
 
 def sparse_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType = np.float64) -> Floats:
-    """Draw keys whose entries are +-1 with probability 1/6 each and else 0, then normalised.
+    """Draw keys whose entries are +-1 with probability 1/6 each and else 0, then normalised; see `Projection`.
 
     A row that came out as zero is drawn again.
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 1.
-    dim : int
-        Their dimension d, at least 1.
-    rng : numpy.random.Generator
-        Source of randomness.
-    dtype : {numpy.float64, numpy.float32}
-        Precision of the keys.
-
-    Returns
-    -------
-    ndarray, shape (tokens, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If a count is below 1 or the type is another.
 
     References
     ----------
@@ -134,31 +90,10 @@ def sparse_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatTyp
 
 
 def hadamard_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatType = np.float64) -> Floats:
-    """Draw keys by a subsampled randomised Hadamard transform.
+    """Draw keys by a subsampled randomised Hadamard transform; see `Projection`.
 
     Key l is column l of d distinct random rows of the Hadamard matrix of order 2^p >= max(n, d), times a
     random sign, over sqrt(d). Keys are exactly orthogonal when d = 2^p.
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 1.
-    dim : int
-        Their dimension d, at least 1.
-    rng : numpy.random.Generator
-        Source of randomness.
-    dtype : {numpy.float64, numpy.float32}
-        Precision of the keys.
-
-    Returns
-    -------
-    ndarray, shape (tokens, dim)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If a count is below 1 or the type is another.
 
     References
     ----------
@@ -166,48 +101,14 @@ def hadamard_keys(tokens: int, dim: int, rng: np.random.Generator, dtype: FloatT
     SIAM J. Comput. 39 (2009).
     """
     _check_request(tokens, dim, dtype)
-    rows = rng.choice(_hadamard_order(tokens, dim), size=dim, replace=False).astype(np.uint32)
+    rows = rng.choice(hadamard_order(tokens, dim), size=dim, replace=False).astype(np.uint32)
     entries = rng.choice(np.array([-1, 1], dtype=dtype), size=(tokens, 1)) / dtype(sqrt(dim))
     keys = np.empty((tokens, dim), dtype=dtype)
-    for start in range(0, tokens, _BLOCK_ROWS):  # so that what is not the keys stays small
-        block = slice(start, min(start + _BLOCK_ROWS, tokens))
+    for start in range(0, tokens, BLOCK_ROWS):
+        block = slice(start, min(start + BLOCK_ROWS, tokens))
         columns = np.arange(block.start, block.stop, dtype=np.uint32)[:, np.newaxis]
         odd = np.bitwise_count(columns & rows) % 2 == 1  # Sylvester: H[r, l] = (-1)^popcount(r & l)
         keys[block] = np.where(odd, -entries[block], entries[block])
-    return keys
-
-
-def equiangular_keys(tokens: int, incoherence: float, dtype: FloatType = np.float64) -> Floats:
-    """Return keys whose inner products are all the given one: the worst case of a guarantee (theory 3).
-
-    k_l = sqrt(eps) u + sqrt(1 - eps) e_l, with u a unit vector orthogonal to every e_l.
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 1.
-    incoherence : float
-        eps in [0, 1).
-    dtype : {numpy.float64, numpy.float32}
-        Precision.
-
-    Returns
-    -------
-    ndarray, shape (n, n + 1)
-        Unit rows.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-    """
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {tokens}")
-    if not 0 <= incoherence < 1:
-        raise ValueError(f"incoherence must be in [0, 1), got {incoherence}")
-    keys = np.zeros((tokens, tokens + 1), dtype)
-    np.fill_diagonal(keys, sqrt(1 - incoherence))
-    keys[:, -1] = sqrt(incoherence)
     return keys
 
 
@@ -222,233 +123,27 @@ PROJECTIONS: Mapping[str, Projection] = MappingProxyType(
 """The random projections by name."""
 
 
-def incoherence(keys: Floats) -> float:
-    """Return the largest inner product between two distinct keys.
-
-    Works on blocks of rows: the n x n matrix is never whole in memory. Costs n^2 d multiplications.
-
-    Parameters
-    ----------
-    keys : ndarray, shape (n, d)
-        Unit rows, n >= 2, dimensionless.
-
-    Returns
-    -------
-    float
-        max over i != l of <k_i, k_l>, in [-1, 1]. Exactly 1 when two keys agree to within the rounding of
-        their norms, for then nothing tells them apart.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two keys or one is not of unit norm (see `check_unit_rows`).
-
-    Examples
-    --------
-    >>> incoherence(np.eye(3))
-    0.0
-    """
-    check_unit_rows(keys)
-    tokens, dim = keys.shape
-    if tokens < 2:
-        raise ValueError(f"incoherence needs at least 2 keys, got {tokens}")
-    largest = -1.0
-    side = min(tokens, _BLOCK_ROWS)
-    buffer = np.empty((side, side), dtype=keys.dtype)
-    for top in range(0, tokens, side):
-        rows = keys[top : top + side]
-        for left in range(top, tokens, side):  # the Gram matrix is symmetric
-            columns = keys[left : left + side]
-            products = np.matmul(rows, columns.T, out=buffer[: len(rows), : len(columns)])
-            if left == top:
-                np.fill_diagonal(products, -1.0)
-            largest = max(largest, float(products.max()))
-    return largest if largest < 1 - unit_tolerance(keys.dtype, dim) else 1.0
-
-
-def unit_tolerance(dtype: np.dtype[np.floating[Any]], dim: int) -> float:
-    """Return how far from 1 the norm of a key may be.
-
-    A row normalised in its own precision, with unit roundoff u, carries the error of its squared norm (at
-    most d u, of which the root keeps half) and that of the root and the division: (d/2 + 2) u. For small d
-    the constants 1e-6 (float32) and 1e-12 (float64) are wider and are used instead.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Precision of the keys, float32 or float64.
-    dim : int
-        Their dimension d.
-
-    Returns
-    -------
-    float
-        The largest accepted | |k| - 1 |.
-    """
-    roundoff = float(np.finfo(dtype).eps) / 2
-    return max(1e-6 if dtype == np.float32 else 1e-12, (dim / 2 + 2) * roundoff)
-
-
-def check_unit_rows(keys: Floats) -> Floats:
-    """Return `keys` if every row is a unit vector, else raise ValueError.
-
-    Parameters
-    ----------
-    keys : ndarray, shape (n, d)
-        Candidate keys, float32 or float64.
-
-    Returns
-    -------
-    ndarray, shape (n, d)
-        The same array.
-
-    Raises
-    ------
-    ValueError
-        If it is no matrix of these types, is empty, or the norm of a row (NaN included) is off by more than
-        `unit_tolerance`.
-    """
-    keys = np.asarray(keys)
-    if keys.ndim != 2 or keys.size == 0 or keys.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"keys must be a non-empty float32 or float64 matrix, got shape {keys.shape} of {keys.dtype}"
-        )
-    norms = _norms(keys)
-    off = np.flatnonzero(~(np.abs(norms - 1) <= unit_tolerance(keys.dtype, keys.shape[1])))
-    if off.size:
-        raise ValueError(f"keys must be unit vectors, got norm {norms[off[0]]} in row {off[0]}")
-    return keys
-
-
-def incoherence_bound(kind: str, tokens: int, dim: int, failure_probability: float) -> float:
-    """Return an incoherence that the keys of a projection exceed with at most the given probability.
-
-    All four bounds sum the tail P(<k_i, k_l> >= eps) over pairs:
-
-    - gaussian: the exact area I_{1-eps^2}((d-1)/2, 1/2)/2 of the spherical cap;
-    - rademacher: Hoeffding, e^{-d eps^2/2};
-    - hadamard: an inner product is a sign times a function of i xor l, a mean of d draws without replacement
-      from a balanced population of 2^p signs. Serfling's form of Hoeffding's bound gives
-      e^{-d eps^2 / (2 (1 - (d-1)/2^p))} for each; the union runs over the fewer of the pairs and, with both
-      tails, the xors;
-    - sparse: with S = <s_i, s_l> and a_i, a_l nonzero entries in the raw rows, the product is
-      S/sqrt(a_i a_l), so that it reaches eps only if S - eps a_i >= 0 or S - eps a_l >= 0. Both are sums of d
-      independent terms; Chernoff bounds each by min over lambda of
-      (2/3 + e^{-lambda eps} (2/3 + cosh(lambda)/3)/3)^d, and dividing by P(neither row is zero) pays for the
-      redrawn rows.
-
-    Parameters
-    ----------
-    kind : str
-        A name in `PROJECTIONS`.
-    tokens : int
-        Number n of keys, at least 2.
-    dim : int
-        Their dimension d, at least 1.
-    failure_probability : float
-        In (0, 1).
-
-    Returns
-    -------
-    float
-        eps in [0, 1]; 1 means that nothing is guaranteed.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown or a number is out of its range.
-
-    References
-    ----------
-    W. Hoeffding. Probability inequalities for sums of bounded random variables. JASA 58 (1963).
-    R. Serfling. Probability inequalities for the sum in sampling without replacement. Ann. Stat. 2 (1974).
-    """
+def check_projection(kind: str) -> str:
+    """Return the name if a projection has it, else raise ValueError."""
     if kind not in PROJECTIONS:
         raise ValueError(f"kind must be one of {', '.join(PROJECTIONS)}, got {kind!r}")
-    if tokens < 2 or dim < 1:
-        raise ValueError(f"a bound needs tokens >= 2 and dim >= 1, got {tokens} and {dim}")
-    _check_probability(failure_probability)
-    log_odds = (
-        log(tokens) + log(tokens - 1) - log(2) - log(failure_probability)
-    )  # ln(pairs / p) > 0 or nearly
-    if kind == "gaussian":
-        bound = _cap_incoherence(dim, log_odds)
-    elif kind == "rademacher":
-        bound = sqrt(2 * max(log_odds, 0.0) / dim)
-    elif kind == "hadamard":
-        order = _hadamard_order(tokens, dim)
-        xors = _hadamard_order(tokens, 1) - 1
-        log_odds = min(log_odds, log(2 * xors / failure_probability))
-        bound = sqrt(2 * (1 - (dim - 1) / order) * max(log_odds, 0.0) / dim)
-    else:
-        bound = _sparse_incoherence(dim, log_odds)
-    return min(bound, 1.0)
+    return kind
 
 
-def dim_needed(tokens: int, incoherence: float, failure_probability: float) -> int:
-    """Return a dimension in which Gaussian and Rademacher keys are as incoherent as asked (theory 2).
-
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 2.
-    incoherence : float
-        eps in (0, 1).
-    failure_probability : float
-        p in (0, 1).
-
-    Returns
-    -------
-    int
-        The least d >= (2/eps^2) ln(n^2/(2p)).
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-    """
-    if tokens < 2:
-        raise ValueError(f"tokens must be at least 2, got {tokens}")
-    if not 0 < incoherence < 1:
-        raise ValueError(f"incoherence must be in (0, 1), got {incoherence}")
-    _check_probability(failure_probability)
-    return ceil(2 / incoherence**2 * (2 * log(tokens) - log(2) - log(failure_probability)))
-
-
-def _cap_incoherence(dim: int, log_odds: float) -> float:
-    """Return eps with cap area e^{-log_odds}; the complement of the beta function keeps tiny areas exact."""
-    if dim == 1:
-        return 1.0
-    return sqrt(float(betainccinv(0.5, (dim - 1) / 2, min(1.0, 2 * np.exp(-log_odds)))))
-
-
-def _sparse_incoherence(dim: int, log_odds: float) -> float:
-    """Return the least eps over lambda of the Chernoff bound in `incoherence_bound`, solved for eps."""
-    log_both_nonzero = 2 * np.log1p(-((2 / 3) ** dim))
-    room = 3 * np.exp((log_both_nonzero - log_odds - log(2)) / dim) - 2
-    if room <= 0:  # two rows may well share a single nonzero entry
-        return 1.0
-
-    def solved(rate: float) -> float:
-        return float(np.log((2 + np.cosh(rate)) / (3 * room)) / rate)
-
-    return float(minimize_scalar(solved, bounds=(1e-3, 50.0), method="bounded").fun)  # any lambda is valid
-
-
-def _hadamard_order(tokens: int, dim: int) -> int:
+def hadamard_order(tokens: int, dim: int) -> int:
     """Return the least power of two that is at least both."""
     return 1 << (max(tokens, dim) - 1).bit_length()
 
 
-def _norms(keys: Floats) -> NDArray[np.float64]:
-    """Return the norms of the rows, summed in float64 whatever the keys are."""
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", keys, keys, dtype=np.float64)
+def row_norms(keys: Floats) -> Doubles:
+    """Return the norms of the rows, shape (n,), summed in float64 whatever the keys are."""
+    squares: Doubles = np.einsum("ij,ij->i", keys, keys, dtype=np.float64)
     return np.sqrt(squares)
 
 
 def _normalised(keys: Floats) -> Floats:
     """Scale the rows to unit norm, in place."""
-    keys /= _norms(keys)[:, np.newaxis].astype(keys.dtype)
+    keys /= row_norms(keys)[:, np.newaxis].astype(keys.dtype)
     return keys
 
 
@@ -458,9 +153,3 @@ def _check_request(tokens: int, dim: int, dtype: FloatType) -> None:
         raise ValueError(f"tokens and dim must be at least 1, got {tokens} and {dim}")
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-
-
-def _check_probability(probability: float) -> None:
-    """Raise ValueError unless the number lies strictly between 0 and 1."""
-    if not 0 < probability < 1:
-        raise ValueError(f"failure_probability must be in (0, 1), got {probability}")

@@ -7,7 +7,9 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats, Guarantee, Rows, check_outputs
+from kvfloor.reductions.accuracy import Guarantee
+from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.encodings.protocol import Rows
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 from kvfloor.reductions.weights.transformer import ONE, TransformerEncoding

@@ -12,8 +12,9 @@ from math import log
 
 import numpy as np
 
-from kvfloor.reductions.encodings.protocol import Floats
-from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys
+from kvfloor.reductions.checks import Floats, check_count
+from kvfloor.reductions.keys.incoherence import check_unit_rows
+from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 from kvfloor.reductions.weights.basis import Basis, Rows
@@ -84,9 +85,8 @@ class TransformerEncoding:
         layers: int = 1,
         kv_heads: int = 1,
         group: int = 1,
-        query_norm: float = QUERY_NORM,
     ) -> TransformerEncoding:
-        """Return an encoding with random keys.
+        """Return an encoding with random keys, at the query norm of the class.
 
         Parameters
         ----------
@@ -95,8 +95,6 @@ class TransformerEncoding:
         rng : numpy.random.Generator
             Public coins.
         layers, kv_heads, group : int
-            As in the class.
-        query_norm : float
             As in the class.
 
         Returns
@@ -109,13 +107,12 @@ class TransformerEncoding:
         ValueError
             If a size is out of range.
         """
-        if tokens < 2:
-            raise ValueError(f"tokens must be at least 2, got {tokens}")
+        check_count("tokens", tokens, 2)
         if dim < 4 or dim % 2:
             raise ValueError(f"dim must be an even number of at least 4, got {dim}")
         keys = np.zeros((tokens, dim), np.float32)
         keys[:, :-1] = gaussian_keys(tokens, dim - 1, rng, dtype=np.float32)
-        return cls(keys, layers, kv_heads, group, query_norm)
+        return cls(keys, layers, kv_heads, group)
 
     @property
     def tokens(self) -> int:

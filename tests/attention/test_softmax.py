@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvfloor.attention import softmax_attention, softmax_attention_reference, softmax_tolerance
-from kvfloor.attention.softmax import weighted_attention
+from kvfloor.attention.softmax import KEY_BLOCK, weighted_attention
 
 
 def allowed_error(queries, keys, values, key_block):
@@ -27,7 +27,7 @@ def agrees(attention, queries, keys, values, **blocks):
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = attention(queries, keys, values, **blocks)
     error = np.abs(outputs - softmax_attention_reference(queries, keys, values)).max()
-    return bool(error <= allowed_error(queries, keys, values, blocks.get("key_block", 512)))
+    return bool(error <= allowed_error(queries, keys, values, blocks.get("key_block", KEY_BLOCK)))
 
 
 @st.composite
@@ -121,8 +121,8 @@ def test_shifting_all_scores_changes_nothing(instance, shift):
         shifted_queries, shifted_keys, values
     )
     # Both are within their tolerance of the same exact output.
-    allowed = allowed_error(queries, keys, values, 512) + allowed_error(
-        shifted_queries, shifted_keys, values, 512
+    allowed = allowed_error(queries, keys, values, KEY_BLOCK) + allowed_error(
+        shifted_queries, shifted_keys, values, KEY_BLOCK
     )
     assert np.abs(difference).max() <= allowed
 
@@ -135,7 +135,7 @@ def test_order_of_tokens_does_not_matter(instance, random):
     difference = softmax_attention(queries, keys, values) - softmax_attention(
         queries, keys[order], values[order]
     )
-    assert np.abs(difference).max() <= 2 * allowed_error(queries, keys, values, 512)
+    assert np.abs(difference).max() <= 2 * allowed_error(queries, keys, values, KEY_BLOCK)
 
 
 @given(instances())
@@ -143,7 +143,7 @@ def test_order_of_tokens_does_not_matter(instance, random):
 def test_outputs_lie_between_values(instance):
     queries, keys, values = instance
     outputs = softmax_attention(queries, keys, values)
-    slack = allowed_error(queries, keys, values, 512)
+    slack = allowed_error(queries, keys, values, KEY_BLOCK)
     assert (outputs >= values.min(axis=0) - slack).all()
     assert (outputs <= values.max(axis=0) + slack).all()
 
@@ -153,7 +153,7 @@ def test_outputs_lie_between_values(instance):
 def test_one_token_is_returned(instance):
     queries, keys, values = instance
     outputs = softmax_attention(queries, keys[:1], values[:1])
-    assert np.abs(outputs - values[:1]).max() <= allowed_error(queries, keys[:1], values[:1], 512)
+    assert np.abs(outputs - values[:1]).max() <= allowed_error(queries, keys[:1], values[:1], KEY_BLOCK)
 
 
 def test_zero_keys_give_the_mean():

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kvfloor.attention import softmax_attention
-from kvfloor.attention.knn import CellIndex, knn_attention, recall, truncated_attention
+from kvfloor.attention.knn import CellIndex, Inputs, Near, knn_attention, recall, truncated_attention
 
 QUERY_NORM = 6.0
 COMPARED = 128  # queries whose error is measured
@@ -47,17 +47,14 @@ def compare(kind: str, tokens: int, dim: int, torch: object) -> None:
     """Print the rows of one size."""
     rng = np.random.default_rng(0)
     queries, keys, values = instance(kind, tokens, dim, rng)
-    root = isqrt(tokens)
+    inputs, root = Inputs(queries, keys, values), isqrt(tokens)
+    in_cells = lambda: Near(root, CellIndex(keys, rng, visited=2))  # noqa: E731
     exact = softmax_attention(queries[:COMPARED], keys, values)
     ways: dict[str, Callable[[], object]] = {
         "exact attention": lambda: softmax_attention(queries, keys, values),
-        "kNN, exact search": lambda: knn_attention(queries, keys, values, kept=root, tail=root, rng=rng),
-        "kNN, cells": lambda: knn_attention(
-            queries, keys, values, kept=root, tail=root, rng=rng, index=CellIndex(keys, rng, visited=2)
-        ),
-        "cut off, cells": lambda: truncated_attention(
-            queries, keys, values, kept=root, index=CellIndex(keys, rng, visited=2)
-        ),
+        "kNN, exact search": lambda: knn_attention(inputs, Near(root), root, rng),
+        "kNN, cells": lambda: knn_attention(inputs, in_cells(), root, rng),
+        "cut off, cells": lambda: truncated_attention(inputs, in_cells()),
     }
     if torch is not None:
         tensors = [torch.from_numpy(array)[None, None] for array in (queries, keys, values)]
@@ -83,9 +80,8 @@ def sample(kind: str, tokens: int, count: int, dim: int, rng: np.random.Generato
     queries, root = queries[:count].copy(), isqrt(tokens)
     tracemalloc.start()
     index, build, _ = timed(lambda: CellIndex(keys, rng, visited=2, rounds=1))
-    answer, near, _ = timed(
-        lambda: knn_attention(queries, keys, values, kept=root, tail=root, rng=rng, index=index)
-    )
+    inputs = Inputs(queries, keys, values)
+    answer, near, _ = timed(lambda: knn_attention(inputs, Near(root, index), root, rng))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     exact, full, _ = timed(lambda: softmax_attention(queries, keys, values))

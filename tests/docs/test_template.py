@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.atlas.arrows import REDUCTIONS, SOFTMAX
+from kvfloor.reductions.atlas.arrows import REDUCTIONS
 from kvfloor.reductions.atlas.graph import atlas, paths, push
+from kvfloor.reductions.atlas.nodes import SOFTMAX
 from kvfloor.reductions.atlas.reduction import Shape
 
 FOLDER = Path(__file__).parents[2] / "docs" / "template"

@@ -67,18 +67,7 @@ def word(meaning: str, allowed: Collection[str], default: Any = _NONE) -> Any:
 
 
 def declared(cls: type) -> dict[str, Parameter]:
-    """Return the parameters of a class by name, in the order of its signature.
-
-    Parameters
-    ----------
-    cls : type
-        A class of caches.
-
-    Returns
-    -------
-    dict of str to Parameter
-        Those of the class itself and of its frames.
-    """
+    """Return the parameters of a class of caches and of its frames by name, in the order of its signature."""
     found: dict[str, Parameter] = {}
     for base in cls.__mro__:
         own = {name: each for name, each in vars(base).items() if isinstance(each, Parameter)}
@@ -87,18 +76,7 @@ def declared(cls: type) -> dict[str, Parameter]:
 
 
 def signature_of(parameters: Mapping[str, Parameter]) -> Signature:
-    """Return the signature of a class with these parameters: dim, value_dim, coins, and each by keyword.
-
-    Parameters
-    ----------
-    parameters : mapping of str to Parameter
-        What `declared` returned.
-
-    Returns
-    -------
-    inspect.Signature
-        What `inspect.signature` is to say of the class.
-    """
+    """Return the signature of a class with these parameters: dim, value_dim, coins, and each by keyword."""
     leading = [Argument(name, Argument.POSITIONAL_OR_KEYWORD) for name in ("dim", "value_dim", "coins")]
     keywords = [
         Argument(name, Argument.KEYWORD_ONLY, default=each.default, annotation=each.kind)

@@ -26,15 +26,7 @@ class Evicting(StoredCache):
 
 
 def demand_more(cache: Any, name: str) -> None:
-    """Raise ValueError unless a cache keeps more tokens than another of its parameters reserves.
-
-    Parameters
-    ----------
-    cache : WireCache
-        One with a parameter ``kept_tokens``.
-    name : str
-        The other parameter.
-    """
+    """Raise ValueError unless a cache keeps more tokens than another of its parameters, by name, reserves."""
     reserved = getattr(cache, name)
     if cache.kept_tokens <= reserved:
         raise ValueError(f"kept_tokens is {cache.kept_tokens}, expected more than the {reserved} {name}")

@@ -20,34 +20,12 @@ FORMATS = tuple(_WIRE_DTYPES)
 
 
 def compute_dtype(name: str) -> np.dtype[Any]:
-    """Return the NumPy type that numbers of a format are computed with.
-
-    Parameters
-    ----------
-    name : str
-        One of ``FORMATS``.
-
-    Returns
-    -------
-    dtype
-        float64 for float64, float32 for the others.
-    """
+    """Return the NumPy type that numbers of a format are computed with: float64 for float64, else float32."""
     return np.dtype(np.float64 if name == "float64" else np.float32)
 
 
 def item_bytes(name: str) -> int:
-    """Return how many bytes a number of a format takes.
-
-    Parameters
-    ----------
-    name : str
-        One of ``FORMATS``.
-
-    Returns
-    -------
-    int
-        8, 4 or 2 bytes.
-    """
+    """Return how many bytes a number of a format takes: 8, 4 or 2."""
     return np.dtype(_WIRE_DTYPES[name]).itemsize
 
 

@@ -11,14 +11,14 @@ list.
 """
 
 import contextlib
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from kvfloor.attention.engines.transformers.library import needed, quiet
+from kvfloor.attention.spelling import assignments, nearest
 
 __all__ = ["CACHES", "LIBRARIES", "Compressor", "presses"]
 
@@ -70,19 +70,15 @@ class Compressor:
             If the text is not of that form. Nothing is imported for it.
         """
         library, _, rest = spec.partition(":")
-        name, *assignments = rest.split(",")
+        name, comma, given = rest.partition(",")
         if library not in LIBRARIES or not name:
             raise ValueError(
                 f"{spec!r} is not of the form {' or '.join(f'{x}:Class' for x in LIBRARIES)},name=value,..."
             )
-        parameters: dict[str, Any] = {}
-        for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            if not equals or not all(part.isidentifier() for part in key.split(".")):
-                raise ValueError(f"{assignment!r} in {spec!r} is not of the form name=value")
-            if key in parameters:
-                raise ValueError(f"{spec!r} gives the parameter {key!r} twice")
-            parameters[key] = [_value(t) for t in text.split("+")] if key in _SEVERAL else _value(text)
+        parameters = {
+            key: [_value(t) for t in text.split("+")] if key in _SEVERAL else _value(text)
+            for key, text in assignments(spec, given or comma).items()
+        }
         return cls(spec, library, name, MappingProxyType(parameters))
 
     @property
@@ -159,17 +155,17 @@ class Compressor:
             if name in takes:
                 continue
             if not isinstance(getattr(type(press), name, None), property):
-                raise ValueError(f"{self.spec!r} has no parameter {name!r}{_nearest(name, takes)}")
+                raise ValueError(f"{self.spec!r} has no parameter {name!r}{nearest(name, takes)}")
             try:
                 setattr(press, name, value)  # wrappers hand a ratio on to the press inside
             except AttributeError as error:
                 raise ValueError(f"{self.spec!r}: {error}") from None
         return press
 
-    def _check(self, known: Iterable[str]) -> None:
+    def _check(self, known: Collection[str]) -> None:
         """Raise ValueError unless the library has such a class."""
         if self.name not in known:
-            raise ValueError(f"{self.library} has no {self.name!r}{_nearest(self.name, known)}")
+            raise ValueError(f"{self.library} has no {self.name!r}{nearest(self.name, known)}")
 
     def nominal_bits(self, press: Any, full_cache_bits: int, tokens: int, item_bits: int) -> float | None:
         """Return what the method says that it keeps.
@@ -263,12 +259,6 @@ def _made(spec: str, factory: Any, parameters: dict[str, Any]) -> Any:
     except Exception as error:  # somebody else's code
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{spec!r} cannot be made: {reason}") from None
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return a remark on the known names that are nearest."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else f" (there are {', '.join(known)})"
 
 
 def _compile_nothing() -> None:

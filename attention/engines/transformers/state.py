@@ -2,29 +2,21 @@
 
 The state of a cache is a tree of lists, tuples, dicts, numbers, texts and tensors: the attributes of its
 layers. Attributes that hold no data (a quantiser's class, say) follow from the compressor's parameters; the
-reader's own empty cache has them already. On the wire a tree is
-
-    b"KVFT"  version (1 byte)  header length (4 bytes)  header  tensors  CRC-32 (4 bytes)
-
-with little-endian integers; the header is the tree as JSON, each tensor in it as its dtype and shape.
+reader's own empty cache has them already. On the wire a tree is an `Envelope` of magic ``KVFT``: the header is the
+tree as JSON, each tensor in it as its dtype and shape, and the body are the tensors.
 """
 
 import json
 import math
-import struct
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from kvfloor.attention.caches.wire import WireError
+from kvfloor.attention.caches.wire import Envelope, WireError
 from kvfloor.attention.engines.transformers.library import needed
 
 __all__ = ["allocated_bits", "from_bytes", "load_state", "state_of", "tensors", "to_bytes"]
 
-_MAGIC = b"KVFT"
-_VERSION = 1
-_PREFIX = struct.Struct("<4sBI")
-_CHECKSUM = struct.Struct("<I")
+_ENVELOPE = Envelope(b"KVFT", version=1, length_bytes=4, longest_header=1 << 32)
 _SUBCLASSES = ("WeightQBitsTensor", "PackedTensor")  # quanto's; each is made of plain tensors and texts
 
 
@@ -130,8 +122,7 @@ def to_bytes(tree: Any) -> bytes:
     """
     bodies: list[bytes] = []
     header = json.dumps(_written(tree, bodies), separators=(",", ":"), allow_nan=False).encode("ascii")
-    body = b"".join([_PREFIX.pack(_MAGIC, _VERSION, len(header)), header, *bodies])
-    return body + _CHECKSUM.pack(zlib.crc32(body))
+    return _ENVELOPE.seal(header, bodies)
 
 
 def from_bytes(payload: bytes) -> Any:
@@ -152,22 +143,9 @@ def from_bytes(payload: bytes) -> Any:
     WireError
         If it is not such a payload, or is damaged.
     """
-    if len(payload) < _PREFIX.size + _CHECKSUM.size:
-        raise WireError(f"a payload of {len(payload)} bytes is too short to be one")
-    magic, version, length = _PREFIX.unpack_from(payload)
-    if (magic, version) != (_MAGIC, _VERSION):
-        raise WireError(
-            f"a payload starts with {_MAGIC!r}, version {_VERSION}, not {magic!r}, version {version}"
-        )
-    data = memoryview(payload)[: -_CHECKSUM.size]
-    if _CHECKSUM.unpack_from(payload, len(data))[0] != zlib.crc32(data):
-        raise WireError("the checksum is wrong: the payload is damaged or incomplete")
-    if length > len(data) - _PREFIX.size:
-        raise WireError(f"a header of {length} bytes does not fit")
-    body = data[_PREFIX.size + length :]
+    header, body = _ENVELOPE.open(payload)
     try:
-        header = json.loads(bytes(data[_PREFIX.size : _PREFIX.size + length]))
-        tree, rest = _read(header, body)
+        tree, rest = _read(json.loads(header), body)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError(f"the header is no tree of this format: {error}") from None
     if len(rest):

@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.atlas.arrows import (
-    FAILURE_PROBABILITY,
-    INDEX,
-    REDUCTIONS,
-    SOFTMAX,
-    TENSOR_FOUR,
-    WINDOW,
-)
+from kvfloor.reductions.atlas.arrows import REDUCTIONS
 from kvfloor.reductions.atlas.graph import atlas, floor_bits, push
-from kvfloor.reductions.atlas.reduction import Reduction, Shape
+from kvfloor.reductions.atlas.into_softmax import FAILURE_PROBABILITY
+from kvfloor.reductions.atlas.nodes import INDEX, SOFTMAX, TENSOR_FOUR, WINDOW
+from kvfloor.reductions.atlas.reduction import Parts, Reduction, Shape
 from kvfloor.reductions.problems.index import Index
 
 if TYPE_CHECKING:
@@ -35,7 +30,7 @@ CERTIFICATE_BITS = 104  # what Theorem A takes off: t = 40 and a length of 64
 ETAS = (0.0, 0.3)
 KISSING_KEYS = "values, kissing keys"
 INDEX_WIDTH, ARROW_WIDTH, HUB_WIDTH, MODEL_WIDTH = 0.9, 1.4, 0.9, 1.3
-EXAMPLE = Shape(64, 64, 16, eta=0.0, caches=4, window=32, last_map=64)
+EXAMPLE = Shape(64, 64, 16, parts=Parts(caches=4, window=32, last_map=64))
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
@@ -88,19 +83,37 @@ def cut_off(scale: Scale) -> list[dict[str, Any]]:
     return [{"models": True, "without_source": SOFTMAX}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Played(TypedDict):
+    """What an arrow promises, and what its instance certifies in a play."""
+
+    floor_bits: float
+    certified_bits: float
+    query_norm: float
+    played_norm: float
+    errors: int
+    wire_bits: int
+
+
+class Pushed(TypedDict):
+    """The largest floor of every model."""
+
+    floor_bits: dict[str, float]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Played | Pushed:
     """Push the bound along an arrow and play its instance, or push it to every model."""
     if "models" in parameters:
         return _models(parameters.get("without_source"))
     arrow = next(r for r in REDUCTIONS if r.name == parameters["arrow"])
     tokens, dim, eta = (parameters[name] for name in ("tokens", "dim", "eta"))
-    shape = Shape(tokens, dim, EXAMPLE.value_dim, eta, window=tokens // 2)
+    shape = Shape(tokens, dim, EXAMPLE.value_dim, eta, Parts(window=tokens // 2))
     floor = push((_promising(arrow, parameters.get("promised_bits", 0)),), shape)
     assert floor is not None
     assert arrow.encoding is not None
     encoding: Any = arrow.encoding(shape, randomness.keys())
     if "norm_share" in parameters:
-        encoding = replace(encoding, query_norm=parameters["norm_share"] * encoding.query_norm)
+        norm = parameters["norm_share"] * encoding.query_norm
+        encoding = replace(encoding, reading=replace(encoding.reading, query_norm=norm))
     cache = parameters.get("really", parameters["cache"])
     transcript = play(encoding, cache, randomness, eta=shape.eta)
     return {
@@ -125,7 +138,7 @@ def _promising(arrow: Reduction, bits: int) -> Reduction:
     return replace(arrow, down=down)
 
 
-def _models(without_source: str | None) -> dict[str, Any]:
+def _models(without_source: str | None) -> Pushed:
     """Return the largest floor of every model of the package at the example's shape."""
     models = [node for node in atlas() if node != INDEX]
     graph = atlas([r for r in REDUCTIONS if r.source != without_source])
@@ -171,7 +184,7 @@ def draw(records: Sequence[Record]) -> "Figure":
             x,
             y,
             ARROW_WIDTH,
-            f"{arrow.name}\n{arrow.symbols}\ntheory {arrow.theory}, {told}",
+            f"{arrow.name}\n{arrow.about.symbols}\ntheory {arrow.about.theory}, {told}",
             colour,
             line,
         )
@@ -197,8 +210,8 @@ def draw(records: Sequence[Record]) -> "Figure":
         _box(axes, *places[model], width, f"{name}\n≥ {bits:,.0f} bits", COLOURS[0], "-", weight=2.0)
     shape = EXAMPLE
     axes.set_title(
-        f"Floors at n = {shape.tokens}, d = {shape.dim}, d_v = {shape.value_dim}, η = {shape.eta:g}, W = {shape.window}, "
-        f"{shape.caches} heads: the largest of all paths"
+        f"Floors at n = {shape.tokens}, d = {shape.dim}, d_v = {shape.value_dim}, η = {shape.eta:g}, W = {shape.parts.window}, "
+        f"{shape.parts.caches} heads: the largest of all paths"
     )
     rows = [y for _, y in places.values()]
     axes.set(xlim=(-0.5, 7.3), ylim=(min(rows) - 0.5, max(rows) + 0.5))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from kvfloor.experiments.game.processes import CacheFailedError
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,26 @@ def accused(scale: Scale) -> list[dict[str, Any]]:
     return [{"cheat": "bitpack:kept_tokens=128"}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Honest(TypedDict):
+    """How close the closest of many plays came to its certificate."""
+
+    plays: int
+    slack_bits: float
+    wire_bits: int
+    certified_bits: float
+
+
+class Cheated(TypedDict):
+    """How the audit of a cheat ended."""
+
+    outcome: str
+    why: str
+    accuracy: float
+    wire_bits: int
+    certified_bits: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Honest | Cheated:
     """Play honest caches many times in this process, or audit a cheat between fresh ones."""
     if "honest" in parameters:
         return _play_honestly(parameters["honest"], randomness)
@@ -87,11 +107,11 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
 
 def _encoding(tokens: int, value_dim: int, rng: np.random.Generator) -> ValuesEncoding:
     """Return INDEX in the values over fresh keys."""
-    keys = gaussian_keys(tokens, DIM, rng, dtype=np.float32)
-    return ValuesEncoding.binary(keys, value_dim, incoherence=incoherence(keys), decoder="typical")
+    keys = Keys.drawn("gaussian", tokens, DIM, rng, np.float32)
+    return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
-def _play_honestly(cache: str, randomness: Randomness) -> dict[str, Any]:
+def _play_honestly(cache: str, randomness: Randomness) -> Honest:
     """Return how close many plays came to the certificate; the closest one's numbers."""
     plays = []
     for number in range(PLAYS):
@@ -104,7 +124,7 @@ def _play_honestly(cache: str, randomness: Randomness) -> dict[str, Any]:
     return {"plays": PLAYS, "slack_bits": slack, "wire_bits": wire, "certified_bits": certified}
 
 
-def _audit_cheat(cache: str, randomness: Randomness) -> dict[str, Any]:
+def _audit_cheat(cache: str, randomness: Randomness) -> Cheated:
     """Return how an audit of a cheat ends."""
     encoding = _encoding(CHEAT_TOKENS, CHEAT_VALUE_DIM, randomness.keys())
     try:

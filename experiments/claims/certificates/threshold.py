@@ -11,9 +11,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.reductions.accuracy import TYPICAL
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,10 +91,10 @@ def no_code(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(1024, "hamming", "bitpack:kept_tokens=585", 1.0)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
-    keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys(), dtype=np.float32)
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, incoherence=incoherence(keys), decoder="typical")
+    keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys(), np.float32)
+    encoding = ValuesEncoding.build(keys, VALUE_DIM, accuracy=TYPICAL)
     transcript = play(encoding, parameters["cache"], randomness)
     return {"wire_bits": transcript.wire_bits, "errors": transcript.errors, "symbols": transcript.symbols}
 

@@ -1,6 +1,7 @@
 """INDEX in the values decodes under worst-case noise: the Omega(n d) barrier (theory 3, Theorem B)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Instanced
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys import projections as key_sets
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,24 +53,23 @@ def short_queries(scale: Scale) -> list[dict[str, Any]]:
     return cells(keys=["equiangular"], tokens=[256], dim=[257], eta=ETAS, secret_share=[0.6])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     """Play one instance against an adversary that moves every answer by up to eta."""
     tokens, dim, eta = parameters["tokens"], parameters["dim"], parameters["eta"]
     kind = parameters["keys"]
     if kind == "equiangular":
-        keys = key_sets.equiangular_keys(tokens, EQUIANGULAR_INCOHERENCE)
+        keys = equiangular_keys(tokens, EQUIANGULAR_INCOHERENCE).measured()
     elif kind == "repeated":
-        keys = key_sets.gaussian_keys(tokens // 2, dim, randomness.keys())
+        half = Keys.drawn("gaussian", tokens // 2, dim, randomness.keys()).measured()
+        keys = replace(half, rows=np.repeat(half.rows, 2, axis=0))
     else:
-        keys = key_sets.PROJECTIONS[kind](tokens, dim, randomness.keys())
-    incoherence = key_sets.incoherence(keys)
-    if kind == "repeated":
-        keys = np.repeat(keys, 2, axis=0)
+        keys = Keys.drawn(kind, tokens, dim, randomness.keys()).measured()
+    incoherence = keys.incoherence()
     share = parameters.get("norm_share", 1.0) * parameters.get("secret_share", 1.0)
     norm = share * required_query_norm(tokens, incoherence, eta)
     if share >= 1:
         norm *= 1 + 1e-6  # the inequality of Theorem B is strict
-    encoding = ValuesEncoding.binary(keys, 32, eta=eta, incoherence=incoherence, query_norm=norm)
+    encoding = ValuesEncoding.build(keys, 32, accuracy=Accuracy(eta), query_norm=norm)
     transcript = play(encoding, "dense:dtype=float64", randomness, eta=eta)
     return {
         "errors": transcript.errors,

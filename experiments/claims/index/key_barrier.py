@@ -1,7 +1,7 @@
 """Keys are as incompressible as values, and who spares the keys is caught there (theory 3, keys)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,15 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
-from kvfloor.reductions.encodings.keyside import KeysEncoding, required_address_norm, required_bit_norm
-from kvfloor.reductions.encodings.values import MARGIN_NATS
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
+from kvfloor.reductions.encodings.keys import (
+    KeysEncoding,
+    Layout,
+    required_address_norm,
+    required_bit_norm,
+)
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +127,22 @@ class HalfKeys(Dense):
         super()._restore(counts, [keys, arrays[1]])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Sides(TypedDict):
+    """A count for either side."""
+
+    keys: int
+    values: int
+
+
+class Measured(TypedDict):
+    """A play, its symbols told apart by side."""
+
+    wire_bits: int
+    errors: Sides
+    symbols: Sides
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play INDEX in the keys, or in both sides, and count the errors of each side."""
     eta, cache = parameters.get("eta", 0.0), parameters.get("cache", "dense:dtype=float64")
     if parameters["kind"] == "guaranteed":
@@ -130,57 +150,42 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     elif parameters["kind"] == "sweep":
         encoding, eta = _swept(parameters["both"], parameters["share"], randomness), SWEPT_ETA
     else:
-        encoding = KeysEncoding.draw(
-            parameters["tokens"], 128, 64, randomness.keys(), dtype=np.float32, both=True
-        )
+        addresses = Keys.drawn("gaussian", parameters["tokens"], 64, randomness.keys(), np.float32)
+        encoding = KeysEncoding.build(addresses, Layout.of_half(128, 64, both=True))
     played = play_in_full(encoding, cache, randomness, eta=eta)
-    wrong, in_keys = played.wrong, played.indices % encoding.bits_per_token < encoding.bit_dim
+    wrong, in_keys = played.wrong, played.indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
     return {
         "wire_bits": played.transcript.wire_bits,
-        "errors": {
-            side: int(wrong[mask].sum()) for side, mask in zip(SIDES, (in_keys, ~in_keys), strict=True)
-        },
-        "symbols": {side: int(mask.sum()) for side, mask in zip(SIDES, (in_keys, ~in_keys), strict=True)},
+        "errors": {"keys": int(wrong[in_keys].sum()), "values": int(wrong[~in_keys].sum())},
+        "symbols": {"keys": int(in_keys.sum()), "values": int((~in_keys).sum())},
     }
 
 
 def _guaranteed(parameters: dict[str, Any], randomness: Randomness) -> KeysEncoding:
     """Return an instance at its guaranteed norms, or with one of them made false."""
     repeat, eta, both = parameters.get("repeat", 1), parameters["eta"], parameters["both"]
-    addresses = gaussian_keys(parameters["tokens"] // repeat, parameters["address_dim"], randomness.keys())
-    known = max(0.0, incoherence(addresses))
-    addresses = np.repeat(addresses, repeat, axis=0)
-    stated = KeysEncoding.from_addresses(
-        addresses, parameters["bit_dim"], 16, both=both, eta=eta, incoherence=known
+    keys = Keys.drawn(
+        "gaussian", parameters["tokens"] // repeat, parameters["address_dim"], randomness.keys()
     )
+    addresses = Keys(np.repeat(keys.rows, repeat, axis=0), keys.incoherence())
+    layout, accuracy = Layout(parameters["bit_dim"], 16, both), Accuracy(eta)
+    stated = KeysEncoding.build(addresses, layout, accuracy)
     if "bit_share" not in parameters:
         return stated
-    return KeysEncoding.from_addresses(
-        addresses,
-        parameters["bit_dim"],
-        16,
-        both=both,
-        eta=eta,
-        incoherence=known,
-        query_norm=stated.query_norm,
-        bit_norm=parameters["bit_share"] * required_bit_norm(eta, stated.lowest),
-    )
+    bit_norm = parameters["bit_share"] * required_bit_norm(eta, stated.lowest)
+    return KeysEncoding.build(addresses, layout, accuracy, stated.query_norm, bit_norm)
 
 
 def _swept(both: bool, share: float, randomness: Randomness) -> KeysEncoding:
     """Return an instance at a share of the least bit norm, C large enough for any share from 1.05 on."""
-    addresses = gaussian_keys(64, 32, randomness.keys())
-    known = max(0.0, incoherence(addresses))
-    lowest = KeysEncoding.from_addresses(
-        addresses, 16, 16, both=both, eta=SWEPT_ETA, incoherence=known
-    ).lowest
+    addresses, layout = Keys.drawn("gaussian", 64, 32, randomness.keys()).measured(), Layout(16, 16, both)
+    lowest = layout.lowest(SWEPT_ETA)
     least = required_bit_norm(SWEPT_ETA, lowest)
     # C - C'/(1-eps) is all that matters to the others' weight: it is kept at what 1.05 asks for, or more.
-    norm = required_address_norm(64, known, SWEPT_ETA, max(share, 1.05) * least, lowest)
-    return KeysEncoding.from_addresses(
-        addresses, 16, 16, both=both, eta=SWEPT_ETA, incoherence=known,
-        query_norm=norm + MARGIN_NATS / (1 - known), bit_norm=share * least,
-    )  # fmt: skip
+    eps = addresses.incoherence()
+    norm = required_address_norm(64, eps, SWEPT_ETA, max(share, 1.05) * least, lowest)
+    norm += MARGIN_NATS / (1 - eps)
+    return KeysEncoding.build(addresses, layout, Accuracy(SWEPT_ETA), norm, share * least)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,8 +12,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +58,17 @@ def sharper_queries(scale: Scale) -> list[dict[str, Any]]:
     return _control(scale, sharpen=8.0)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Errors at every query norm, beside what is expected of random bits."""
+
+    guaranteed_norm: float
+    symbols: int
+    errors: list[int]
+    expected_errors: list[float]
+    drowned: list[bool]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one instance at every query norm; with each, bounds on its errors that follow from its keys."""
     tokens, dim, repeat = parameters["tokens"], parameters["dim"], parameters.get("repeat", 1)
     distinct = gaussian_keys(tokens // repeat, dim, randomness.keys(), dtype=np.float64)
@@ -67,25 +80,28 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     def biased(rng: np.random.Generator) -> Any:
         return (rng.random(tokens * VALUE_DIM) < ones).astype(np.uint8)
 
-    rows = []
+    errors, expected, drowned = [], [], []
     for norm in parameters["query_norms"]:
         asked_norm = norm * parameters.get("sharpen", 1.0)
-        encoding = ValuesEncoding.binary(keys, VALUE_DIM, query_norm=asked_norm, decoder="typical")
+        encoding = ValuesEncoding.build(
+            Keys(keys), VALUE_DIM, accuracy=Accuracy(decoder="typical"), query_norm=asked_norm
+        )
         transcript = play(
             encoding, "dense:dtype=float32", randomness, sample=None if ones is None else biased
         )
         # Relative to the token asked for, the others weigh this much together, in mean square (theory 3).
         noise = np.exp(2 * norm * (products - 1)).sum(axis=1)
         own = math.exp(-norm)
-        expected = VALUE_DIM * np.exp(-((1 - own) ** 2) / (2 * noise)).sum()
-        rows.append([transcript.errors, float(expected), bool(np.all(noise >= (1 + own) ** 2))])
+        errors.append(transcript.errors)
+        expected.append(float(VALUE_DIM * np.exp(-((1 - own) ** 2) / (2 * noise)).sum()))
+        drowned.append(bool(np.all(noise >= (1 + own) ** 2)))
     measured = incoherence(distinct)
     return {
         "guaranteed_norm": required_query_norm(tokens, measured, 0.0),
         "symbols": tokens * VALUE_DIM,
-        "errors": [row[0] for row in rows],
-        "expected_errors": [row[1] for row in rows],
-        "drowned": [row[2] for row in rows],
+        "errors": errors,
+        "expected_errors": expected,
+        "drowned": drowned,
     }
 
 

@@ -11,9 +11,12 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.bounds.certificates import rate_distortion
+from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.reductions.accuracy import Accuracy
+from kvfloor.reductions.bounds.frontier import rate_distortion
+from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,21 +64,19 @@ def disguised(scale: Scale) -> list[dict[str, Any]]:
     return cells(cache=["uniform-values:bits=8"], really=["bitpack"], noise=[False], tokens=[512], eta=[0.1])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play with so many levels."""
+
+    levels: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play an instance with all the levels that eta tells apart."""
     tokens, eta = parameters["tokens"], parameters["eta"]
-    keys = gaussian_keys(tokens, DIM, randomness.keys(), dtype=np.float64)
-    bound = incoherence(keys)
-    levels = level_count(eta, QUERY_NORM, tokens, bound, LOWEST)
-    encoding = ValuesEncoding.geometric(
-        keys,
-        VALUE_DIM,
-        alphabet=math.ceil(levels * parameters.get("crowding", 1.0)),
-        lowest=LOWEST,
-        eta=eta,
-        incoherence=bound,
-        query_norm=QUERY_NORM,
-    )
+    keys = Keys.drawn("gaussian", tokens, DIM, randomness.keys()).measured()
+    levels = level_count(eta, QUERY_NORM, tokens, keys.incoherence(), LOWEST)
+    crowded = Levels.geometric(math.ceil(levels * parameters.get("crowding", 1.0)), LOWEST)
+    encoding = ValuesEncoding.build(keys, VALUE_DIM, crowded, Accuracy(eta), QUERY_NORM)
     cache = parameters.get("really", parameters["cache"])
     transcript = play(encoding, cache, randomness, eta=eta if parameters["noise"] else 0.0)
     return {

@@ -1,7 +1,7 @@
 """kNN attention forward: the error of draws and of a weighted tail, and the guarantees they come with (theory 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import rel_entr
 
 from kvfloor.attention import softmax_attention_reference
-from kvfloor.attention.knn import Answer, knn_attention, sampled_attention, truncated_attention
+from kvfloor.attention.knn import Answer, Inputs, Near, knn_attention, sampled_attention, truncated_attention
 from kvfloor.attention.knn.forward import draws_for, median_draws_for
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
@@ -60,7 +60,21 @@ def cut_off(scale: Scale) -> list[dict[str, Any]]:
     return cells(keys=["random"], estimator=["tail"], size=[256, 512], repetitions=[40], fault=["cut off"])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Distances from exact attention, beside what the theory allows."""
+
+    rms_error: float
+    rms_deviation: float
+    failed_share: float
+    independent: int
+    median_radius: float
+    draws: int | None
+    ratio_mean: float
+    ratio_deviation: float
+    ratios: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Answer fresh queries in independent repetitions; compare with exact attention."""
     estimator, size, fault = parameters["estimator"], parameters["size"], parameters.get("fault")
     queries, keys, values = _instance(
@@ -72,18 +86,17 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     errors, radii, draws = [], [], None
     for start in range(0, len(queries), QUERIES):  # each with tail samples of its own
         rows = slice(start, start + QUERIES)
+        inputs = Inputs(queries[rows], keys, values)
         if estimator == "truncated":
-            answer = truncated_attention(queries[rows], keys, values, kept=size)
+            answer = truncated_attention(inputs, Near(size))
         elif estimator == "tail":
-            answer = knn_attention(queries[rows], keys, values, kept=size, tail=size, rng=rng)
+            answer = knn_attention(inputs, Near(size), size, rng)
             if fault:
-                cut = truncated_attention(queries[rows], keys, values, kept=size)
+                cut = truncated_attention(inputs, Near(size))
                 answer = Answer(cut.outputs, cut.probes, answer.scale)
         else:
             draws, groups = _plan(estimator, size, fault)
-            answer = sampled_attention(
-                queries[rows], keys, values, kept=NEAR, draws=draws, groups=groups, rng=rng
-            )
+            answer = sampled_attention(inputs, Near(NEAR), draws, rng, groups=groups)
         errors.append(answer.outputs - exact[rows])
         radii.append(answer.radius(DELTA) if estimator == "tail" else np.full(QUERIES, EPSILON))
     gaps = np.array(errors)  # (repetitions, queries, d_v)

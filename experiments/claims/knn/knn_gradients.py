@@ -1,14 +1,16 @@
 """One random walk estimates dQ, dK and dV together, without bias (theory 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from kvfloor.attention import softmax_attention_reference
-from kvfloor.attention.gradients import Gradients, attention_gradients, estimated_gradients, row_probabilities
+from kvfloor.attention.checks import Matrix
+from kvfloor.attention.gradients import Gradients, attention_gradients
+from kvfloor.attention.knn import Inputs, Near, Walk, estimated_gradients, row_probabilities
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -65,30 +67,41 @@ def swapped(scale: Scale) -> list[dict[str, Any]]:
     )
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Averaged(TypedDict):
+    """Distance of the average from the gradient, by gradient and direction."""
+
+    standard_errors_off: list[list[float]]
+
+
+class Estimated(TypedDict):
+    """Error of each gradient in each repetition."""
+
+    relative_errors: list[list[float]]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Averaged | Estimated:
     """Estimate the gradients of one instance again and again."""
-    rng = randomness.secret()
-    q, k, v, g = _instance(Randomness(randomness.root, "knn-gradients").keys())
+    inputs, upstream = _instance(Randomness(randomness.root, "knn-gradients").keys())
     task = _average if parameters["task"] == "average" else _errors
-    return task(parameters, q, k, v, g, rng)
+    return task(parameters, inputs, upstream, randomness.secret())
 
 
-def _instance(rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
-    """Return queries, keys, values and upstream gradients of very different lengths; the same for all rows."""
+def _instance(rng: np.random.Generator) -> tuple[Inputs, Matrix]:
+    """Return inputs and upstream gradients of very different lengths; the same for all rows."""
     queries, keys = rng.normal(size=(2, TOKENS, DIM))
     values, upstream = rng.normal(size=(2, TOKENS, VALUE_DIM))
     lengths = np.exp(rng.normal(size=(2, TOKENS, 1)))
-    return queries * lengths[0], keys / DIM**0.5, values + 1.0, upstream * lengths[1]
+    return Inputs(queries * lengths[0], keys / DIM**0.5, values + 1.0), upstream * lengths[1]
 
 
 def _average(
-    parameters: dict[str, Any], q: Any, k: Any, v: Any, g: Any, rng: np.random.Generator
-) -> dict[str, Any]:
+    parameters: dict[str, Any], inputs: Inputs, upstream: Matrix, rng: np.random.Generator
+) -> Averaged:
     """Return, for each gradient and direction, how many standard errors the average is off."""
     causal, fault = parameters["setting"] == "causal", parameters.get("fault")
-    exact = _parts(attention_gradients(q, k, v, g, causal=causal))
-    outputs = softmax_attention_reference(q, k, v) if parameters["setting"] == "outputs given" else None
-    p = row_probabilities(q, g)
+    exact = _parts(attention_gradients(inputs, upstream, causal=causal))
+    outputs = _outputs(inputs) if parameters["setting"] == "outputs given" else None
+    p = row_probabilities(inputs, upstream)
     directions = [np.concatenate([e[None], rng.normal(size=(DIRECTIONS - 1, *e.shape))]) for e in exact]
 
     def project(parts: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -96,45 +109,39 @@ def _average(
 
     if fault == "sign" and outputs is not None:
         outputs = -outputs
-    found = []
-    for _ in range(parameters["repetitions"]):
-        if fault == "weight":  # rows by importance, but each weighted as if its probability were 1/n
-            scaled = g * (p * TOKENS)[:, None]
-            estimate = estimated_gradients(
-                q, k, v, scaled, kept=KEPT, visits=VISITS, draws=DRAWS, rng=rng, probabilities=p,
-                outputs=outputs,
-            )  # fmt: skip
-        else:
-            estimate = estimated_gradients(
-                q, k, v, g, kept=KEPT, visits=VISITS, draws=DRAWS, rng=rng, probabilities=p, outputs=outputs,
-                causal=causal,
-            )  # fmt: skip
-        found.append(project(_parts(estimate)))
+    if fault == "weight":  # rows by importance, but each weighted as if its probability were 1/n
+        upstream = upstream * (p * TOKENS)[:, None]
+    walk, near = Walk(VISITS, DRAWS, p, outputs), Near(KEPT, causal=causal)
+    repetitions = range(parameters["repetitions"])
+    estimates = (estimated_gradients(inputs, upstream, near, walk, rng) for _ in repetitions)
+    found = [project(_parts(estimate)) for estimate in estimates]
     gaps = np.mean(found, axis=0) - project(exact)
     errors = np.std(found, axis=0, ddof=1) / len(found) ** 0.5
     return {"standard_errors_off": (gaps / errors).tolist()}
 
 
 def _errors(
-    parameters: dict[str, Any], q: Any, k: Any, v: Any, g: Any, rng: np.random.Generator
-) -> dict[str, Any]:
+    parameters: dict[str, Any], inputs: Inputs, upstream: Matrix, rng: np.random.Generator
+) -> Estimated:
     """Return the relative error of each gradient in each repetition."""
     rows, visits, fault = parameters["rows"], parameters["visits"], parameters.get("fault")
     if fault == "swapped":
         rows = "uniform" if rows == "importance" else "importance"
     if fault == "repeated":
         visits = 32
-    p = row_probabilities(q, g) if rows == "importance" else np.full(TOKENS, 1 / TOKENS)
-    exact = _parts(attention_gradients(q, k, v, g))
-    outputs = softmax_attention_reference(q, k, v)
-    errors = []
+    p = row_probabilities(inputs, upstream) if rows == "importance" else np.full(TOKENS, 1 / TOKENS)
+    exact = _parts(attention_gradients(inputs, upstream))
+    walk, errors = Walk(visits, DRAWS, p, _outputs(inputs)), []
     for _ in range(parameters["repetitions"]):
-        estimate = estimated_gradients(
-            q, k, v, g, kept=KEPT, visits=visits, draws=DRAWS, rng=rng, probabilities=p, outputs=outputs
-        )
+        estimate = estimated_gradients(inputs, upstream, Near(KEPT), walk, rng)
         pairs = zip(_parts(estimate), exact, strict=True)
         errors.append([float(np.linalg.norm(e - x) / np.linalg.norm(x)) for e, x in pairs])
     return {"relative_errors": errors}
+
+
+def _outputs(inputs: Inputs) -> NDArray[np.float64]:
+    """Return the exact outputs."""
+    return softmax_attention_reference(inputs.queries, inputs.keys, inputs.values)
 
 
 def _parts(gradients: Gradients) -> tuple[NDArray[Any], ...]:

@@ -1,14 +1,23 @@
 """All n queries take about n^1.5 score evaluations at k = √n (theory 9); seconds are the benchmark's business."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from kvfloor.attention import softmax_attention
-from kvfloor.attention.knn import CellIndex, ExactIndex, KeyIndex, knn_attention, recall, truncated_attention
+from kvfloor.attention.knn import (
+    CellIndex,
+    ExactIndex,
+    Inputs,
+    KeyIndex,
+    Near,
+    knn_attention,
+    recall,
+    truncated_attention,
+)
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -45,16 +54,27 @@ def untold_tail(scale: Scale) -> list[dict[str, Any]]:
     return cells(keys=KEYS, index=["cells"], root=[32, 48, 64, 96], blocks=[3], fault=["cut off"])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Probes and errors of one index."""
+
+    probes: int
+    build_probes: int
+    rms_error: float
+    rms_error_cut_off: float
+    recall: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Answer n queries over n tokens, counting score evaluations; compare some with exact attention."""
     rng, root, fault = randomness.secret(), parameters["root"], parameters.get("fault")
     queries, keys, values = _instance(parameters["keys"], root, randomness.keys())
     exact_search = parameters["index"] == "exact" or fault == "exact"
     index: KeyIndex = ExactIndex(keys) if exact_search else CellIndex(keys, rng, visited=VISITED)
-    answer = knn_attention(queries, keys, values, kept=root, tail=root, rng=rng, index=index)
+    near = Near(root, index)
+    answer = knn_attention(Inputs(queries, keys, values), near, root, rng)
     some = queries[:COMPARED]
     exact = softmax_attention(some, keys, values)
-    cut = truncated_attention(some, keys, values, kept=root, index=index).outputs
+    cut = truncated_attention(Inputs(some, keys, values), near).outputs
     outputs = cut if fault == "cut off" else answer.outputs[:COMPARED]
     return {
         "probes": int(answer.probes.sum()) + index.build_probes,

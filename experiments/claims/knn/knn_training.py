@@ -4,15 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix
-from kvfloor.attention.gradients import Gradients, estimated_gradients, truncated_gradients
-from kvfloor.attention.knn import knn_attention, truncated_attention
-from kvfloor.attention.language_model import Adam, AttentionLayer, ExactLayer, Weights, loss_and_gradients
+from kvfloor.attention.gradients import Gradients
+from kvfloor.attention.knn import (
+    Inputs,
+    Near,
+    Walk,
+    estimated_gradients,
+    knn_attention,
+    truncated_attention,
+    truncated_gradients,
+)
+from kvfloor.experiments.claims.knn.language_model import (
+    Adam,
+    AttentionLayer,
+    ExactLayer,
+    Weights,
+    loss_and_gradients,
+)
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -84,34 +98,45 @@ class Layer(ExactLayer):
     tail: int = KEPT
     sign: float = 1.0
 
-    def forward(self, queries: Matrix, keys: Matrix, values: Matrix) -> Matrix:
+    def forward(self, inputs: Inputs) -> Matrix:
         """Return outputs, shape (n, d)."""
+        near = Near(self.kept, causal=True)
         if self.forward_method == "none":
-            return np.zeros_like(values)
+            return np.zeros_like(inputs.values)
         if self.forward_method == "cut off":
-            return truncated_attention(queries, keys, values, kept=self.kept, causal=True).outputs
+            return truncated_attention(inputs, near).outputs
         if self.forward_method == "tail":
-            return knn_attention(
-                queries, keys, values, kept=self.kept, tail=self.tail, rng=self.rng, causal=True
-            ).outputs
-        return ExactLayer.forward(self, queries, keys, values)
+            return knn_attention(inputs, near, self.tail, self.rng).outputs
+        return ExactLayer.forward(self, inputs)
 
-    def backward(self, queries: Matrix, keys: Matrix, values: Matrix, upstream: Matrix) -> Gradients:
+    def backward(self, inputs: Inputs, upstream: Matrix) -> Gradients:
         """Return gradients, given those of the outputs."""
-        arrays = queries, keys, values, upstream
+        near = Near(self.kept, causal=True)
         if self.backward_method == "none":
-            return Gradients(*(np.zeros_like(array) for array in arrays[:3]))
+            return Gradients.zeros(inputs)
         if self.backward_method == "cut off":
-            return truncated_gradients(*arrays, kept=self.kept, causal=True)
+            return truncated_gradients(inputs, upstream, near)
         if self.backward_method == "walk":
-            found = estimated_gradients(
-                *arrays, kept=self.kept, visits=2 * len(queries), draws=DRAWS, rng=self.rng, causal=True
-            )
+            walk = Walk(2 * len(inputs.queries), DRAWS)
+            found = estimated_gradients(inputs, upstream, near, walk, self.rng)
             return Gradients(self.sign * found.queries, self.sign * found.keys, self.sign * found.values)
-        return ExactLayer.backward(self, *arrays)
+        return ExactLayer.backward(self, inputs, upstream)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Trained(TypedDict):
+    """Losses on the held-out text, each after so many steps."""
+
+    held_out_losses: list[tuple[int, float]]
+    end: float
+
+
+# Losses of one model read in several ways, as far as k goes.
+Read = TypedDict(
+    "Read", {"exact": float, "whole": list[float], "tail": list[list[float]], "cut off": list[float]}
+)
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Trained | Read:
     """Train a model and return its held-out losses; or train one exactly and read with it over k."""
     shared = Randomness(randomness.root, "knn-training", parameters["start"])  # the same for every method
     alphabet = sorted(set(TEXT))
@@ -162,9 +187,7 @@ def _loss(model: Weights, text: NDArray[np.int64], layer: AttentionLayer, window
     )
 
 
-def _read(
-    model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fault: str | None
-) -> dict[str, Any]:
+def _read(model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fault: str | None) -> Read:
     """Return the loss of a model under attention by each method and k."""
 
     def loss(method: str, kept: int) -> float:

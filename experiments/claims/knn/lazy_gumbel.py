@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from unittest.mock import patch
 
 import numpy as np
@@ -68,7 +68,17 @@ def eager(scale: Scale) -> list[dict[str, Any]]:
     return _control("mislabelled", TOKENS, "random")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """How often each token was drawn, and how many were opened for it."""
+
+    probabilities: list[float]
+    counts: list[int]
+    mean_opened: float
+    deviation_opened: float
+    expected_opened: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Draw many tokens for one query and count them."""
     rng = randomness.secret()
     scores = _scores(parameters["shape"], parameters["tokens"], randomness.keys())

@@ -11,13 +11,17 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.reductions.encodings.protocol import Floats
+from kvfloor.experiments.judging.measured import Certified
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
+from kvfloor.reductions.checks import Floats
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
-from kvfloor.reductions.encodings.values import MARGIN_NATS, required_query_norm
+from kvfloor.reductions.encodings.values import required_query_norm
+from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.kissing import KISSING
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packing_numbers import packing_bound, packing_growth, packing_limit
 from kvfloor.reductions.keys.packings import GREEDY_FAILURE, greedy_packing, orthoplex, simplex
-from kvfloor.reductions.keys.projections import FloatType, gaussian_keys, incoherence
+from kvfloor.reductions.keys.projections import FloatType, gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +40,7 @@ KISSING_INCOHERENCE = 0.5
 STREAMED = ("hexagon", "d4", "e8")
 POSITIONS = {"quick": 4096, "full": 16_384}  # symbols asked of long streams of Leech's keys
 LARGEST_WHOLE = 8192  # keys up to which every pair is multiplied
-FAMILIES: dict[str, tuple[Callable[[int], Floats], Callable[[int], int]]] = {
+FAMILIES: dict[str, tuple[Callable[[int], Keys], Callable[[int], int]]] = {
     "orthoplex": (orthoplex, lambda dim: 2 * dim),
     "simplex": (simplex, lambda dim: dim + 1),
 }
@@ -120,7 +124,16 @@ def leaking(scale: Scale) -> list[dict[str, Any]]:
     return [_cell("e8", 8, cache="kvfloor.experiments.game.cheats:ModuleGlobal")]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Certified):
+    """A play over a packing."""
+
+    asked: int
+    keys: int
+    largest_product: float
+    query_norm: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one instance against an adversary that moves every answer by up to eta."""
     rng = randomness.keys()
     keys = _keys(parameters, rng)
@@ -149,10 +162,10 @@ def _keys(parameters: dict[str, Any], rng: np.random.Generator) -> Floats:
     """Return the packing's keys; Leech's in float32."""
     packing, dim = parameters.get("secret_packing", parameters["packing"]), parameters["dim"]
     if packing == "greedy":
-        return greedy_packing(dim, parameters.get("secret_incoherence", parameters["incoherence"]), rng)
+        return greedy_packing(dim, parameters.get("secret_incoherence", parameters["incoherence"]), rng).rows
     if packing in FAMILIES:
-        return FAMILIES[packing][0](dim)
-    keys = KISSING[packing].keys(_dtype(packing))
+        return FAMILIES[packing][0](dim).rows
+    keys = KISSING[packing].keys(_dtype(packing)).rows
     if parameters.get("secret_half"):
         first = np.take_along_axis(keys, (keys != 0).argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
         return keys[first > 0]
@@ -163,20 +176,12 @@ def _keys(parameters: dict[str, Any], rng: np.random.Generator) -> Floats:
 
 def _encoding(keys: Floats, parameters: dict[str, Any]) -> StretchedEncoding:
     """Return the instance, at the guaranteed norm unless a control says otherwise."""
-
-    def stretched(**other: Any) -> StretchedEncoding:
-        return StretchedEncoding.binary(
-            keys,
-            parameters["value_dim"],
-            parameters["tokens"] or len(keys),
-            eta=parameters["eta"],
-            incoherence=parameters["incoherence"],
-            **other,
-        )
-
+    known, accuracy = Keys(keys, parameters["incoherence"]), Accuracy(parameters["eta"])
+    size = parameters["value_dim"], parameters["tokens"] or len(keys)
     share = parameters.get("secret_share")
-    norm = None if share is None else share * stretched().query_norm
-    return stretched(query_norm=norm, rest=parameters.get("secret_rest", "repeated"))
+    norm = None if share is None else share * StretchedEncoding.build(known, *size, accuracy).query_norm
+    rest = parameters.get("secret_rest", "repeated")
+    return StretchedEncoding.build(known, *size, accuracy, norm, rest)
 
 
 def _sampled_incoherence(keys: Floats, rng: np.random.Generator) -> float:

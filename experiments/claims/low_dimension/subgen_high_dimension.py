@@ -1,7 +1,7 @@
 """SubGen in high dimension: every token is its own cluster, and nothing is saved (theory 4)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.keys.projections import dim_needed, gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import dim_needed, incoherence
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,16 @@ def wide_clusters(scale: Scale) -> list[dict[str, Any]]:
     return [{"tokens": 256, "dim": 128, "rank": 128, "delta": 2 * DELTA}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """What SubGen takes, beside the dense cache."""
+
+    clusters: int
+    wire_bits: int
+    dense_bits: int
+    incoherence: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Return the clusters and bits of the least SubGen there is, with one slot of each kind, and dense bits."""
     tokens, dim, rank = parameters["tokens"], parameters["dim"], parameters["rank"]
     rng = randomness.keys()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,13 +106,29 @@ def never_joined(scale: Scale) -> list[dict[str, Any]]:
     return [_counted(2, 1024, COARSE / 1000)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Streamed(TypedDict):
+    """Size and error after each of the lengths."""
+
+    wire_bits: list[int]
+    clusters: list[int]
+    worst: list[float]
+    median: list[float]
+    failure: list[float]
+
+
+class Counted(TypedDict):
+    """Clusters after half of the keys and after all."""
+
+    clusters: tuple[int, int]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Streamed | Counted:
     """Stream tokens through the cache, and ask what crossed the wire."""
     kind = _measure_stream if parameters["kind"] == "stream" else _measure_count
     return kind(parameters, randomness)
 
 
-def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Streamed:
     """Return size and error of the cache after each of the lengths."""
     dim, lengths, rng = parameters["dim"], parameters["lengths"], randomness.keys()
     tokens = _tokens(lengths[-1], dim, rng)
@@ -127,19 +143,22 @@ def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> dict[
         prefix = Tokens(tokens.keys[:length], tokens.values[:length])
         errors, tails = _errors(restored, prefix, queries, parameters)
         rows.append([8 * len(payload), _clusters(payload), errors.max(), np.median(errors), tails.sum()])
-    columns = zip(*rows, strict=True)
-    names = ("wire_bits", "clusters", "worst", "median", "failure")
-    return {name: np.array(column).tolist() for name, column in zip(names, columns, strict=True)}
+    bits, clusters, *shares = map(list, zip(*rows, strict=True))
+    worst, median, failure = np.array(shares).tolist()
+    return {"wire_bits": bits, "clusters": clusters, "worst": worst, "median": median, "failure": failure}
 
 
-def _measure_count(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _measure_count(parameters: dict[str, Any], randomness: Randomness) -> Counted:
     """Return how many clusters uniform unit keys make, after half of them and after all."""
     dim, tokens = parameters["dim"], parameters["tokens"]
     keys = gaussian_keys(tokens, dim, randomness.keys(), dtype=np.float32)
     spec = _spec({**parameters, "cluster_slots": 1, "value_slots": 1})
     cache = spec.make(dim, 1, Coins(randomness.coins_seed()))
-    halves = np.split(keys, [tokens // 2])
-    return {"clusters": [_clusters(write(cache, Tokens(half, np.ones((len(half), 1))))) for half in halves]}
+    half, whole = (
+        _clusters(write(cache, Tokens(half, np.ones((len(half), 1)))))
+        for half in np.split(keys, [tokens // 2])
+    )
+    return {"clusters": (half, whole)}
 
 
 def _spec(parameters: dict[str, Any]) -> CacheSpec:

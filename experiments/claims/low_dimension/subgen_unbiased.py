@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,18 @@ def uniform_values(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(f"{__name__}:UniformValues")]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Error of the mean estimate, and what bounds it, for each query."""
+
+    tau_error: list[float]
+    tau_variance: list[float]
+    tau_largest: list[float]
+    z_error: list[float]
+    z_variance: list[float]
+    z_largest: list[float]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Return estimates and exact sums over queries, and what a slot's estimate may stray from its mean.
 
     The first key of each cluster, which a reservoir could favour, is an end of it. Sums are relative to tau

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.caches.wire import WireError, bits_for
 from kvfloor.attention.softmax import softmax_attention_reference
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.optimum import Bracket, common_answer, distinguishability_graph, least_messages
 from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.known import Keys
 
 __all__ = ["Codebook", "OptimalCache", "codebook", "family_outputs", "optimal"]
 
@@ -72,7 +74,7 @@ class OptimalCache:
 
     def append(self, keys: Matrix, values: Matrix) -> None:
         """Read tokens, shapes (b, d) and (b, d_v): first those of the family, in order."""
-        public = self.book.encoding.keys
+        public = self.book.encoding.public_keys
         start = len(public) if self._message is not None else len(self._family)
         taken = min(len(keys), len(public) - start)
         if not np.array_equal(keys[:taken], public[start : start + taken]):
@@ -95,7 +97,7 @@ class OptimalCache:
             return answers
         # The family is one token more: its weight is public, its value the answer.
         asked = queries.astype(np.float64)
-        of_family = np.logaddexp.reduce(asked @ encoding.keys.astype(np.float64).T, axis=1)
+        of_family = np.logaddexp.reduce(asked @ encoding.public_keys.astype(np.float64).T, axis=1)
         scores = np.column_stack([of_family, asked @ self._later_keys.T])
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
@@ -161,7 +163,7 @@ def codebook(
 ) -> Codebook:
     """Return the codebook of a family; the arguments are those of `optimal`."""
     public = np.frombuffer(keys, dtype).reshape(-1, dim)
-    encoding = ValuesEncoding.binary(public, value_dim, query_norm=query_norm, decoder="typical")
+    encoding = ValuesEncoding.build(Keys(public), value_dim, accuracy=TYPICAL, query_norm=query_norm)
     outputs = family_outputs(encoding)
     bracket = least_messages(distinguishability_graph(outputs, eta))
     used = bracket.upper_messages if messages is None else min(messages, bracket.upper_messages)
@@ -198,7 +200,7 @@ def family_outputs(encoding: ValuesEncoding) -> NDArray[np.float64]:
         )
     strings = np.arange(1 << problem.length)[:, None] >> np.arange(problem.length) & 1
     values = np.concatenate([encoding.encode(string).values for string in strings], axis=1)
-    outputs = softmax_attention_reference(_queries(encoding), encoding.keys, values)
+    outputs = softmax_attention_reference(_queries(encoding), encoding.public_keys, values)
     split = outputs.reshape(encoding.tokens, len(strings), encoding.value_dim)
     return np.ascontiguousarray(split.transpose(1, 0, 2))
 

@@ -1,7 +1,7 @@
 """The exact optimum of small cases: the least cache, and the best success of too few bits (theory 10)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.bounds.optimum import ROUNDING, distinguishability_graph, messages_needed
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +91,33 @@ def one_bit_more(scale: Scale) -> list[dict[str, Any]]:
     return [{"length": length, "hidden_bits": 1} for length in (4, 7)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Ran(TypedDict):
+    """A family of streams through a cache."""
+
+    messages: int
+    wrong_streams: int
+    wire_bits: int
+
+
+class Measured(Ran):
+    """The bracket of the least cache, and that cache."""
+
+    streams: int
+    presented_messages: int
+    lower_messages: int
+    upper_messages: int
+    guaranteed_norm: float
+
+
+class Coded(TypedDict):
+    """The best codes of 0 to N bits."""
+
+    success: list[float]
+    bound: list[float]
+    closed: list[bool]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured | Coded:
     """Find the least cache of one family and run every stream through it, or the best codes of one length."""
     if "length" in parameters:
         return _codes(parameters["length"], parameters.get("hidden_bits", 0))
@@ -99,15 +127,14 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     book = codebook(keys.tobytes(), keys.dtype.str, keys.shape[1], 1, norm, told, None)
     used = book.messages - parameters.get("messages_less", 0)
     cache = f"kvfloor.experiments.claims.optimum.codebook:optimal:query_norm={norm!r},eta={told!r},messages={used}"
-    encoding = ValuesEncoding.binary(keys, 1, query_norm=norm, decoder="typical")
+    encoding = ValuesEncoding.build(Keys(keys), 1, accuracy=TYPICAL, query_norm=norm)
     exact_graph = distinguishability_graph(family_outputs(encoding), eta)
-    bound = incoherence(keys)
     return {
         "streams": len(book.bracket.colours),
         "presented_messages": book.bracket.lower_messages,
         "lower_messages": messages_needed(exact_graph, book.bracket.weights),
         "upper_messages": book.bracket.upper_messages,
-        "guaranteed_norm": required_query_norm(len(keys), max(bound, 0.0), eta),
+        "guaranteed_norm": required_query_norm(len(keys), Keys(keys).incoherence(), eta),
         **_run(encoding, cache, eta),
     }
 
@@ -122,7 +149,7 @@ def _keys(kind: str, parameters: dict[str, Any], randomness: Randomness) -> Any:
     return gaussian_keys(tokens, dim, rng)
 
 
-def _run(encoding: ValuesEncoding, cache: str, eta: float) -> dict[str, Any]:
+def _run(encoding: ValuesEncoding, cache: str, eta: float) -> Ran:
     """Send every stream of a family through a cache; compare with exact attention over all tokens."""
     host, coins, length = NumpyCache(cache), Coins(0, encoding.public_keys), encoding.problem.length
     queries, token = encoding.queries(np.arange(length)), encoding.reader_token()
@@ -141,7 +168,7 @@ def _run(encoding: ValuesEncoding, cache: str, eta: float) -> dict[str, Any]:
     return {"messages": len(payloads), "wrong_streams": wrong, "wire_bits": wire_bits}
 
 
-def _codes(length: int, hidden_bits: int) -> dict[str, Any]:
+def _codes(length: int, hidden_bits: int) -> Coded:
     """Return the best codes of 0 to N bits: errors counted again, and what bounds them."""
     found = [best_success(length, min(bits + hidden_bits, length)) for bits in range(length + 1)]
     return {

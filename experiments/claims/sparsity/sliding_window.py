@@ -1,7 +1,7 @@
 """A window whose evicted values still count: exact in O(dW) bits, and d_v W of them are needed (theory 5)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,13 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Certified
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.windowed import WindowEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +123,15 @@ class AddsInPairs(UnmaskedWindow):
         return total
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Streamed(TypedDict):
+    """Largest error of a rolling state, and its bound."""
+
+    error: float
+    bound: float
+    states: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Certified | Streamed:
     """Compare a cache with the reference on a random stream, or play INDEX against worst-case noise."""
     if parameters["kind"] == "stream":
         return _measure_stream(parameters, randomness)
@@ -136,7 +147,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     }
 
 
-def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Streamed:
     """Return the largest error in units of its bound, and how many states different blocks leave."""
     tokens, window = parameters["tokens"], parameters["window"]
     dtype = np.dtype(parameters["dtype"]).type
@@ -169,14 +180,14 @@ def _window(parameters: dict[str, Any], randomness: Randomness) -> WindowEncodin
     repeat = parameters.get("repeat", 1)
     keys = gaussian_keys(window // repeat, DIM, rng)
     earlier = Tokens(gaussian_keys(before, DIM, rng), np.full((before, VALUE_DIM), parameters["earlier"]))
-    return WindowEncoding.binary(np.repeat(keys, repeat, axis=0), VALUE_DIM, earlier, eta=parameters["eta"],
-                                 incoherence=max(0.0, incoherence(keys)))  # fmt: skip
+    known = Keys(np.repeat(keys, repeat, axis=0), Keys(keys).incoherence())
+    return WindowEncoding.build(known, VALUE_DIM, earlier, Accuracy(parameters["eta"]))
 
 
 def _all(parameters: dict[str, Any], randomness: Randomness) -> Encoding:
     """Return INDEX over all tokens: what a window with scores kept must answer."""
-    keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys())
-    return ValuesEncoding.binary(keys, VALUE_DIM, eta=parameters["eta"], incoherence=incoherence(keys))
+    keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys())
+    return ValuesEncoding.build(keys, VALUE_DIM, accuracy=Accuracy(parameters["eta"]))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

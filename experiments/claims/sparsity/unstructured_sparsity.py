@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +52,24 @@ def evicting(scale: Scale) -> list[dict[str, Any]]:
     return cells(tokens=[1024], dim=[64], kappa=[1e-3], cache=caches)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Support(TypedDict):
+    """How few tokens hold a query's weight."""
+
+    query_norm: float
+    most_tokens: int
+    median_tokens: float
+
+
+class Played(Support):
+    """The same, with a play."""
+
+    errors: int
+    symbols: int
+    wire_bits: int
+    certified_bits: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Support | Played:
     """Return the largest and the median effective support of all queries and, with a cache, a play."""
     tokens, kappa = parameters["tokens"], parameters["kappa"]
     keys = gaussian_keys(tokens, parameters["dim"], randomness.keys())
@@ -57,16 +77,17 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     stated = parameters.get("norm_share", 1.0) * log(tokens / kappa) / (1 - eps)  # n e^{-C (1-eps)} = kappa
     norm = parameters.get("secret_share", 1.0) * stated
     support = effective_support(norm * (keys @ keys.T), 1 - kappa)
-    measured = {
+    measured: Support = {
         "query_norm": norm,
         "most_tokens": int(support.max()),
         "median_tokens": float(np.median(support)),
     }
     if "cache" not in parameters:
         return measured
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, eta=ETA, incoherence=eps, query_norm=norm)
+    encoding = ValuesEncoding.build(Keys(keys, eps), VALUE_DIM, accuracy=Accuracy(ETA), query_norm=norm)
     transcript = play(encoding, parameters["cache"], randomness, eta=ETA)
-    return measured | {
+    return {
+        **measured,
         "errors": transcript.errors,
         "symbols": transcript.symbols,
         "wire_bits": transcript.wire_bits,

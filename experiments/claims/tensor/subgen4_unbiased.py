@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -48,7 +48,18 @@ def same_slots(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(f"{__name__}:SameSlots", 1, 2)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Error of the mean estimate, and what bounds it, for each query."""
+
+    tau_error: list[float]
+    tau_variance: list[float]
+    tau_largest: list[float]
+    z_error: list[float]
+    z_variance: list[float]
+    z_largest: list[float]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Return errors of mean estimates over fresh coins, and what a single estimate strays by.
 
     Both sides are the same stream, whose keys are numbers in two clusters round -1 and 1. Sums are relative

@@ -20,9 +20,12 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Instanced
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
-from kvfloor.reductions.keys import projections as key_sets
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
 from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
@@ -103,28 +106,21 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     """Play one instance against an adversary that moves every answer by up to eta."""
     tokens, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     if kind == "equiangular":
-        addresses = key_sets.equiangular_keys(tokens + 1, EQUIANGULAR_INCOHERENCE)
+        addresses = equiangular_keys(tokens + 1, EQUIANGULAR_INCOHERENCE).measured()
     else:
-        addresses = key_sets.PROJECTIONS[kind](tokens + 1, address_dim(DIM), randomness.keys())
-    incoherence = key_sets.incoherence(addresses)
+        addresses = Keys.drawn(kind, tokens + 1, address_dim(DIM), randomness.keys()).measured()
+    incoherence = addresses.incoherence()
     share = parameters.get("norm_share", 1.0) * parameters.get("secret_share", 1.0)
     norm = share * required_tensor_norm(tokens, incoherence, eta)
     if share >= 1:
         norm *= 1 + 1e-6  # the inequality of theory 7 is strict
     variant = parameters.get("variant")
     make = OneSideRepeated if variant == "one side repeated" else TensorEncoding
-    encoding = make.binary(
-        addresses,
-        VALUE_DIM,
-        eta=eta,
-        incoherence=incoherence,
-        query_norm=norm,
-        sentinel=variant != "no sentinel",
-    )
+    encoding = make.build(addresses, VALUE_DIM, Accuracy(eta), norm, sentinel=variant != "no sentinel")
     cache = CACHES[parameters.get("really", parameters["cache"])]
     transcript = play(encoding, cache, randomness, eta=eta)
     return {

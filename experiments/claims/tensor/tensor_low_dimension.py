@@ -1,7 +1,7 @@
 """Tensor attention in few dimensions: a floor that stops growing, and two SubGens that do, too (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Stream, TensorTokens, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding
 from kvfloor.reductions.keys.kissing import KISSING
@@ -80,24 +81,40 @@ def low_dimension(scale: Scale) -> list[dict[str, Any]]:
     return [{**_stream("SubGen4Cache", 2, 256, 2), "kind": "jl"}]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Floored(TypedDict):
+    """A play on a packing."""
+
+    errors: int
+    symbols: int
+    certified_bits: float
+    query_norm: float
+    tokens: int
+
+
+class Streamed(TypedDict):
+    """What a cache takes of a stream, and how it answers."""
+
+    wire_bits: int
+    key_bits: int
+    stream_bits: int
+    mean_square_error: float
+    mean_square: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Floored | Streamed:
     """Play a floor, or stream tokens through a SubGen and ask what crossed the wire."""
     return (
         _floor(parameters, randomness) if parameters["kind"] == "floor" else _streamed(parameters, randomness)
     )
 
 
-def _floor(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _floor(parameters: dict[str, Any], randomness: Randomness) -> Floored:
     """Play INDEX on kissing addresses, written round after round."""
     kissing, eta, rounds = KISSING[parameters["packing"]], parameters["eta"], parameters["rounds"]
     noise = parameters.get("noise", False)
-    encoding = TensorEncoding.binary(
-        kissing.keys(),
-        VALUE_DIM,
-        eta=eta,
-        incoherence=0.5,
-        sentinel=parameters.get("sentinel", True),
-        rounds=rounds,
+    sentinel = parameters.get("sentinel", True)
+    encoding = TensorEncoding.build(
+        kissing.keys(), VALUE_DIM, Accuracy(eta), sentinel=sentinel, rounds=rounds
     )
     if noise:
         encoding = _Buried(*(getattr(encoding, name) for name in encoding.__slots__))
@@ -123,7 +140,7 @@ class _Buried(TensorEncoding):
         return TensorTokens(*arrays)
 
 
-def _streamed(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def _streamed(parameters: dict[str, Any], randomness: Randomness) -> Streamed:
     """Return wire bits and errors of a SubGen on random unit keys, with queries of bounded norm."""
     dim, tokens, slots = parameters["dim"], parameters["tokens"], parameters["slots"]
     name, sides = MODELS[parameters["cache"]]

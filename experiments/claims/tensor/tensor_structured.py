@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -57,7 +57,15 @@ def rows_themselves(scale: Scale) -> list[dict[str, Any]]:
     return _control("structured", "structured", TWO)
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Distance from exact attention, and what was sent."""
+
+    error: float
+    tolerance: float
+    sent_bits: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Find four matrices in n^2 rows, send them, and answer the queries from what was sent."""
     side, rng = parameters["size"], randomness.secret()
     shapes = ((side, DIM), (side, DIM), (side, VALUE_DIM), (side, VALUE_DIM))

@@ -6,13 +6,13 @@ not: it is what ``tests/benchmarks/tensor_decode.py`` prints, as ratios.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.costs import NUMBER_BYTES, DecodeCost, four_cache_cost, kronecker_cost, two_cache_cost
 from kvfloor.attention.tensor import kronecker_rows, tensor_attention_reference
+from kvfloor.experiments.claims.tensor.costs import NUMBER_BYTES, DecodeCost, Sizes
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
@@ -27,7 +27,11 @@ TRADE = "two caches save the products that form rows, and read n/2 times the byt
 
 DRAWN_DIM = 64
 ROUNDING = 1e-9  # of n^2 float64 terms of order 1, far above n^2 2^-53 for n up to 512
-FORMULAS = {"four caches": four_cache_cost, "two caches": two_cache_cost, "rows formed": kronecker_cost}
+FORMULAS = {
+    "four caches": Sizes.four_caches,
+    "two caches": Sizes.two_caches,
+    "rows formed": Sizes.rows_formed,
+}
 Doubles = NDArray[np.floating[Any]]
 
 
@@ -117,7 +121,17 @@ def stored_as_four(scale: Scale) -> list[dict[str, Any]]:
     return [{**cell, "really": "two caches"} if cell["form"] == "four caches" else cell for cell in rows]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(TypedDict):
+    """Distance from exact attention, and what the answer cost."""
+
+    error: float
+    operations: int
+    exponentials: int
+    bytes_read: int
+    bytes_written: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Answer one query by one form, and count."""
     size, dim = parameters["size"], parameters["dim"]
     rng = randomness.keys()
@@ -131,7 +145,13 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         answer = (four_caches if form == "four caches" else rows_formed)(meter, query, sides)
     exact = tensor_attention_reference(query[None], k1, v1, k2, v2)[0]
     scale = float(np.abs(v1).max() * np.abs(v2).max())
-    return {"error": float(np.abs(answer - exact).max()) / scale, **vars(meter)}
+    return {
+        "error": float(np.abs(answer - exact).max()) / scale,
+        "operations": meter.operations,
+        "exponentials": meter.exponentials,
+        "bytes_read": meter.bytes_read,
+        "bytes_written": meter.bytes_written,
+    }
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
@@ -165,7 +185,7 @@ def _spent(record: Record) -> DecodeCost:
 def _predicted(record: Record) -> DecodeCost:
     """Return what theory counts for a row."""
     p = record.parameters
-    return FORMULAS[p["form"]](p["size"], p["dim"], p["dim"])
+    return FORMULAS[p["form"]](Sizes(p["size"], p["dim"], p["dim"]))
 
 
 def draw(records: Sequence[Record]) -> "Figure":

@@ -21,9 +21,13 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Instanced
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.keys import projections as key_sets
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
+from kvfloor.reductions.keys.projections import PROJECTIONS, gaussian_keys
 from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
@@ -97,19 +101,19 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     """Play one instance on n^2 rows against an adversary that moves every answer by up to eta."""
     side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     rng = randomness.keys()
     if kind == "equiangular":
-        keys = key_sets.equiangular_keys(side * side, EQUIANGULAR_INCOHERENCE)
+        keys = equiangular_keys(side * side, EQUIANGULAR_INCOHERENCE).rows
     elif kind == "structured":  # keys may be products, [k_a ; 1] o [1 ; k_b]: the bits are in opaque values
-        addresses = key_sets.gaussian_keys(side, DIM // 2, rng)
+        addresses = gaussian_keys(side, DIM // 2, rng)
         ones = np.ones_like(addresses)
         keys = kronecker_rows(np.hstack([addresses, ones]), np.hstack([ones, addresses])) / np.sqrt(2)
     else:
-        keys = key_sets.PROJECTIONS[kind](side * side, DIM, rng)
-    incoherence = key_sets.incoherence(keys)
+        keys = PROJECTIONS[kind](side * side, DIM, rng)
+    incoherence = Keys(keys).incoherence()
     share = parameters.get("norm_share", 1.0)
     norm = share * required_query_norm(side * side, incoherence, eta)
     if share >= 1:
@@ -118,7 +122,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     if variant == "repeated keys":
         keys = np.repeat(keys[::side], side, axis=0)
     make = StructuredRows if variant == "structured rows" else ValuesEncoding
-    encoding = make.binary(keys, VALUE_DIM, eta=eta, incoherence=incoherence, query_norm=norm)
+    encoding = make.build(Keys(keys, incoherence), VALUE_DIM, accuracy=Accuracy(eta), query_norm=norm)
     cache = CACHES[parameters.get("really", parameters["cache"])]
     transcript = play(encoding, cache, randomness, eta=eta)
     return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import log, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from scipy.special import bdtr, bdtrc
@@ -14,7 +14,8 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.reductions.encodings.values import required_query_norm
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,33 @@ def foreign_index(scale: Scale) -> list[dict[str, Any]]:
     return cells(reader=[ADAPTIVE], tokens=[384], foreign=[True])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Read(TypedDict):
+    """What a reader of declared positions says."""
+
+    declared: int
+    probes: int
+    refused: bool
+    right: int
+    entries: int
+
+
+class LookedUp(TypedDict):
+    """What the adaptive reader says."""
+
+    right: int
+    asked: int
+    entries: int
+    most_probes: int
+    mean_probes: float
+
+
+class Taken(Read):
+    """What it says, taken at its word."""
+
+    asked: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Read | Taken | LookedUp:
     """Let a reader answer random bits through a store that counts."""
     keys = gaussian_keys(parameters["tokens"], DIM, randomness.keys())
     shape = Shape(keys, VALUE_DIM, required_query_norm(len(keys), incoherence(keys)))
@@ -84,7 +111,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
 
 def _read(
     parameters: dict[str, Any], shape: Shape, bits: np.ndarray[Any, Any], coins: np.random.Generator
-) -> dict[str, Any]:
+) -> Read:
     """Return how many of all N bits a non-adaptive reader says rightly, and what it really read."""
     store, reader = ProbedStore(bits), READERS[parameters["reader"]]
     positions = reader.plan(shape, round(parameters["share"] * shape.entries), coins)
@@ -116,7 +143,7 @@ def _look_up(
     bits: np.ndarray[Any, Any],
     coins: np.random.Generator,
     randomness: Randomness,
-) -> dict[str, Any]:
+) -> Taken | LookedUp:
     """Return how many random positions the adaptive reader says rightly, and the most probes of any."""
     indexed = shape
     if parameters.get("foreign"):
@@ -129,11 +156,13 @@ def _look_up(
     token, channel = np.divmod(asked, VALUE_DIM)
     right = index.answer(shape.query_norm * shape.keys[token], channel) == bits[asked]
     probes = index.probes(len(asked))
-    measured = {"right": int(right.sum()), "asked": len(asked), "entries": shape.entries}
+    found, size, entries = int(right.sum()), len(asked), shape.entries
     if everything:
-        said = round(parameters["said_share"] * shape.entries)
-        return measured | {"declared": said, "probes": said, "refused": False}
-    return measured | {"most_probes": int(probes.max()), "mean_probes": float(probes.mean())}
+        said = round(parameters["said_share"] * entries)
+        return {"right": found, "asked": size, "entries": entries, "declared": said, "probes": said,
+                "refused": False}  # fmt: skip
+    return {"right": found, "asked": size, "entries": entries, "most_probes": int(probes.max()),
+            "mean_probes": float(probes.mean())}  # fmt: skip
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -16,9 +16,10 @@ from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import Transcript
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Symbols
 
 if TYPE_CHECKING:
@@ -69,12 +70,18 @@ def hidden_state(scale: Scale) -> list[dict[str, Any]]:
     return _control("leak")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play, and how many probes its answers took."""
+
+    mean_probes: float
+    most_probes: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play INDEX: Alice writes a cache, Bob restores its tokens from the bytes and answers every position."""
     tokens, fault = parameters["tokens"], parameters.get("fault")
     # float64, so that a query, C times a key, ranks directions exactly as the key did.
-    keys = gaussian_keys(tokens, DIM, randomness.keys())
-    encoding = ValuesEncoding.binary(keys, VALUE_DIM, incoherence=incoherence(keys))
+    encoding = ValuesEncoding.build(Keys.drawn("gaussian", tokens, DIM, randomness.keys()), VALUE_DIM)
     x = encoding.problem.sample(randomness.secret())
     payload, stored = _send(encoding, x, randomness, leaking=fault == "leak")
     indices = np.arange(encoding.problem.length)

@@ -1,8 +1,5 @@
 """One play against a shipped compressor, counted in every way that claims and tables need."""
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 
 from kvfloor.attention.caches.base import Coins
@@ -12,6 +9,7 @@ from kvfloor.attention.engines.transformers.sessions import surviving
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.measured import Compressed
 from kvfloor.reductions.encodings.protocol import Rows
 
 __all__ = ["counted"]
@@ -19,7 +17,7 @@ __all__ = ["counted"]
 ROUNDING = 2.0**-16  # entries are at most 1/2: a token moved by less is still that token
 
 
-def counted(host: TransformerCache, tokens: int, dim: int, randomness: Randomness) -> dict[str, Any]:
+def counted(host: TransformerCache, tokens: int, dim: int, randomness: Randomness) -> Compressed:
     """Play once and return everything that tables and claims need, as JSON values.
 
     Parameters
@@ -33,7 +31,7 @@ def counted(host: TransformerCache, tokens: int, dim: int, randomness: Randomnes
 
     Returns
     -------
-    dict
+    Compressed
         The counts, whether what the cache holds are tokens of the stream ("drops_only"), and then
         "kept_entries" of "all_entries" (head, token) and whether it keeps the same tokens for other values
         ("chosen_blindly").
@@ -55,7 +53,12 @@ def counted(host: TransformerCache, tokens: int, dim: int, randomness: Randomnes
     again = _kept(host, other, host.write(other, coins).payload, coins)
     model = Model.parse(host.model)
     return {
-        **asdict(accounts),
+        "full_cache_bits": accounts.full_cache_bits,
+        "nominal_bits": accounts.nominal_bits,
+        "allocated_bits": accounts.allocated_bits,
+        "peak_bits": accounts.peak_bits,
+        "masked_entries": accounts.masked_entries,
+        "compresses": accounts.compresses,
         "wire_bits": transcript.wire_bits,
         "errors": transcript.errors,
         "symbols": transcript.symbols,

@@ -11,6 +11,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def dropping_as_merging(scale: Scale) -> list[dict[str, Any]]:
     return [_cell("KnormPress", share, 512, presented="mixing") for share in (0.5, 0.75)]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once, and once more with other values to see whether the choice of tokens depends on them."""
     removed, tokens = parameters["removed"], parameters["tokens"]
     budget = f"compression_ratio={removed}"

@@ -100,6 +100,6 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     """Play once; a compressor that does not run here says why."""
     host = TransformerCache(parameters["spec"], "mistral" if "sliding" in parameters["spec"] else "llama")
     try:
-        return counted(host, parameters["tokens"], parameters["dim"], randomness)
+        return {**counted(host, parameters["tokens"], parameters["dim"], randomness)}
     except ValueError as error:
         return {"cannot": str(error).removeprefix(f"{parameters['spec']}: ")}

@@ -10,6 +10,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ def masking_as_dropping(scale: Scale) -> list[dict[str, Any]]:
     return cells(tokens=[256], method=list(MASKING.items()), removed=[0.5], presented=["dropping"])
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
     return counted(TransformerCache(spec), parameters["tokens"], DIM, randomness)

@@ -12,12 +12,13 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.reductions.encodings.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,16 +98,24 @@ def heads(stream: str, tokens: int, rng: np.random.Generator) -> list[Encoding]:
     """
     contextual = CONTEXTUAL if stream == "mixed" else 0
     few = [
-        StretchedEncoding.binary(gaussian_keys(CONTENTS, DIM, rng), VALUE_DIM, tokens)
+        StretchedEncoding.build(Keys.drawn("gaussian", CONTENTS, DIM, rng), VALUE_DIM, tokens)
         for _ in range(contextual)
     ]
     many = [
-        ValuesEncoding.binary(gaussian_keys(tokens, DIM, rng), VALUE_DIM) for _ in range(HEADS - contextual)
+        ValuesEncoding.build(Keys.drawn("gaussian", tokens, DIM, rng), VALUE_DIM)
+        for _ in range(HEADS - contextual)
     ]
     return [*few, *many]
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play, and which heads were taken for structural."""
+
+    structural: list[bool]
+    tokens: int
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Classify the heads on a calibration stream, share the budget out, and play."""
     tokens = sum(map_tokens(halving_pyramid(parameters["side"]))[:-1])
     rng = randomness.keys()

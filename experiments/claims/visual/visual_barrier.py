@@ -1,6 +1,7 @@
 """Visual autoregressive attention holds d_v bits for every token of its earlier maps (theory 8)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
@@ -17,10 +18,14 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
-from kvfloor.reductions.encodings.values import required_query_norm
+from kvfloor.reductions.accuracy import Accuracy
+from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.values import required_query_norm, values_reading
 from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding
-from kvfloor.reductions.keys import projections as key_sets
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.projections import gaussian_keys, hadamard_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,7 +99,14 @@ def wasteful(scale: Scale) -> list[dict[str, Any]]:
     return _control(["packed"], really="exact")
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Certified):
+    """A play over a pyramid."""
+
+    earlier_tokens: int
+    query_norm: float
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play one pyramid against an adversary that moves every answer by up to eta."""
     side, eta, kind = parameters["size"], parameters["eta"], parameters["keys"]
     variant = parameters.get("variant")
@@ -104,17 +116,17 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     *earlier, last = map_tokens(sizes)
     tokens = sum(earlier)
     if kind == "orthogonal":
-        keys = key_sets.hadamard_keys(tokens, 1 << (tokens - 1).bit_length(), randomness.keys())
+        keys = hadamard_keys(tokens, 1 << (tokens - 1).bit_length(), randomness.keys())
     else:
-        keys = key_sets.gaussian_keys(tokens, DIM, randomness.keys())
-    incoherence = max(0.0, key_sets.incoherence(keys))
+        keys = gaussian_keys(tokens, DIM, randomness.keys())
+    eps = Keys(keys).incoherence()
     if variant == "repeated keys":
         keys[1::2] = keys[: tokens // 2 * 2 : 2]
     rivals = tokens - 1 + (1 if variant == "forgotten map" else last)
-    norm = required_query_norm(rivals, incoherence, eta) * (1 + 1e-6)  # the inequality is strict
-    encoding = visual_encoding(
-        sizes, keys, VALUE_DIM, eta=eta, incoherence=incoherence, query_norm=norm, rivals=rivals
-    )
+    norm = required_query_norm(rivals, eps, eta) * (1 + 1e-6)  # the inequality is strict
+    known, accuracy = Keys(keys, eps), Accuracy(eta)
+    encoding = visual_encoding(sizes, known, VALUE_DIM, accuracy, norm)
+    encoding = replace(encoding, reading=values_reading(known, rivals, BINARY, accuracy, norm))
     transcript = play(encoding, CACHES[parameters.get("really", parameters["cache"])], randomness, eta=eta)
     return {
         "errors": transcript.errors,

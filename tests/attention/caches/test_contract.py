@@ -3,6 +3,7 @@
 A law takes a way to make caches and a stream, and raises AssertionError where it is broken.
 """
 
+import importlib.util
 import json
 import struct
 import subprocess
@@ -29,6 +30,7 @@ REPRESENTATIVES = {
         "uniform:key_bits=2,value_bits=16,group_size=4",
     ],
     "uniform-values": ["uniform-values:bits=3,group_size=2"],
+    "blocks": ["blocks:type_k=q4_1,type_v=q5_0", "blocks:rotation=on"],
     "bitpack": ["bitpack", "bitpack:kept_tokens=5"],
     "repetition": ["repetition"],
     "hamming": ["hamming"],
@@ -63,6 +65,16 @@ REPRESENTATIVES = {
         "subgen4:delta=2.0,cluster_slots=3,value_slots=4",
         "subgen4:delta=1e-9,cluster_slots=1,value_slots=1",
     ],
+    "linear-attention": ["linear-attention", "linear-attention:degree=2,dtype=bfloat16"],
+    "delta-net": ["delta-net", "delta-net:degree=2,rate=0.5,dtype=float64"],
+    "gated-delta-net": ["gated-delta-net", "gated-delta-net:rate=0.5,decay=0.9,dtype=float16"],
+    "selective-ssm": ["selective-ssm", "selective-ssm:slots=9,forget=nothing,dtype=float16"],
+    "rwkv": ["rwkv", "rwkv:slots=9,decay=0.25,dtype=float64"],
+    "hybrid": [
+        "hybrid:window_tokens=3",
+        "hybrid:window_tokens=1,state=selective-ssm,dtype=float64",
+        "hybrid:window_tokens=50,state=linear-attention,share=0.5,dtype=bfloat16",
+    ],
     "heads": ["heads:kept_tokens=7", "heads:kept_tokens=5,rule=h2o", "heads:kept_tokens=3,rule=random"],
 }
 SIDES = [
@@ -70,7 +82,8 @@ SIDES = [
     "window:kept_tokens=7+uniform:bits=3,group_size=4",
     "golay+random:kept_tokens=5",
 ]
-SPECS = [spec for name in CACHES for spec in REPRESENTATIVES.get(name, [])] + SIDES
+OPTIONAL = {"blocks"} if importlib.util.find_spec("gguf") is None else set()  # needs the extra llamacpp
+SPECS = [spec for name in CACHES if name not in OPTIONAL for spec in REPRESENTATIVES.get(name, [])] + SIDES
 # Their stream has two parts: before it crosses the wire, and after.
 COMPRESS_WHEN_SENT = {"snapkv", "lowrank"}
 

@@ -11,6 +11,8 @@ from kvfloor.attention.knn import (
     CellIndex,
     ExactIndex,
     GrowingIndex,
+    Inputs,
+    Near,
     knn_attention,
     sampled_attention,
     truncated_attention,
@@ -42,11 +44,11 @@ def reference(queries, keys, values, causal):
 def test_with_nothing_left_out_the_answer_is_exact(causal, dtype):
     queries, keys, values, rng = instance(dtype=dtype)
     exact = reference(queries, keys, values, causal)
-    tolerance = 1000 * np.finfo(dtype).eps
+    inputs, tolerance = Inputs(queries, keys, values), 1000 * np.finfo(dtype).eps
     for answer in (
-        truncated_attention(queries, keys, values, kept=400, causal=causal),
-        knn_attention(queries, keys, values, kept=400, tail=1, rng=rng, causal=causal),
-        knn_attention(queries, keys, values, kept=1, tail=400, rng=rng, causal=causal),
+        truncated_attention(inputs, Near(400, causal=causal)),
+        knn_attention(inputs, Near(400, causal=causal), 1, rng),
+        knn_attention(inputs, Near(1, causal=causal), 400, rng),
     ):
         assert answer.outputs.dtype == dtype
         assert np.abs(answer.outputs - exact).max() < tolerance
@@ -64,19 +66,18 @@ def test_tail_answers_are_within_their_radius_and_draws_unbiased(causal, cells):
         make = lambda block: CellIndex(block, np.random.default_rng(0))  # noqa: E731
         return GrowingIndex(make) if causal else make(keys)
 
-    answer = knn_attention(queries, keys, values, kept=20, tail=40, rng=rng, index=index(), causal=causal)
+    inputs = Inputs(queries, keys, values)
+    answer = knn_attention(inputs, Near(20, index(), causal), 40, rng)
     delta = FALSE_ALARM / len(queries)
     assert (np.abs(answer.outputs - exact).max(axis=1) <= answer.radius(delta) + 1e-12).all()
     assert np.abs(answer.outputs - exact).max() > 1e-3  # something was left to chance
 
-    answer = sampled_attention(
-        queries, keys, values, kept=20, draws=500, rng=rng, index=index(), causal=causal
-    )
+    answer = sampled_attention(inputs, Near(20, index(), causal), 500, rng)
     assert (np.abs(answer.outputs - exact).max(axis=1) <= answer.radius(delta)).all()
     # Hoeffding for the mean of all errors: independent over queries, and of mean 0 only if unbiased.
     mean = np.abs((answer.outputs - exact).mean(axis=0)).max()
     assert mean < np.sqrt(np.log(2 * 3 / FALSE_ALARM) / (2 * 500 * len(queries)))
-    truncated = truncated_attention(queries, keys, values, kept=2).outputs
+    truncated = truncated_attention(inputs, Near(2)).outputs
     assert not causal or np.abs((truncated - exact).mean(axis=0)).max() > 0
 
 
@@ -90,11 +91,11 @@ def test_the_sums_of_a_sampled_tail_are_unbiased():
     marker = np.zeros((60, 1))
     marker[top] = 1
     found = [
-        1 / knn_attention(query, keys, marker, kept=3, tail=5, rng=rng).outputs[0, 0] for _ in range(4000)
+        1 / knn_attention(Inputs(query, keys, marker), Near(3), 5, rng).outputs[0, 0] for _ in range(4000)
     ]
     gap = np.mean(found) - weights.sum() / weights[top]
     assert abs(gap) < stats.norm.isf(FALSE_ALARM / 2) * np.std(found) / len(found) ** 0.5
-    assert np.allclose(knn_attention(query, keys, ones, kept=3, tail=5, rng=rng).outputs, 1)
+    assert np.allclose(knn_attention(Inputs(query, keys, ones), Near(3), 5, rng).outputs, 1)
 
 
 def test_median_of_means_and_the_numbers_of_draws():
@@ -103,7 +104,7 @@ def test_median_of_means_and_the_numbers_of_draws():
     draws, groups = median_draws_for(0.25, 1e-3, 3, 0.25)
     assert draws % groups == 0
     assert groups % 2 == 1
-    answer = sampled_attention(queries, keys, values, kept=20, draws=draws, groups=groups, rng=rng)
+    answer = sampled_attention(Inputs(queries, keys, values), Near(20), draws, rng, groups=groups)
     failures = (np.abs(answer.outputs - exact).max(axis=1) > 0.25).sum()
     assert stats.binom.sf(failures - 1, len(queries), 1e-3) > FALSE_ALARM
     assert np.isinf(answer.radius(0.5)).all()
@@ -112,11 +113,12 @@ def test_median_of_means_and_the_numbers_of_draws():
 
 def test_probes_add_up():
     queries, keys, values, rng = instance(4)
-    assert (truncated_attention(queries, keys, values, kept=20).probes == 400).all()
-    assert (knn_attention(queries, keys, values, kept=20, tail=40, rng=rng).probes == 460).all()
-    causal = truncated_attention(queries, keys, values, kept=20, causal=True).probes
+    inputs, near = Inputs(queries, keys, values), Near(20)
+    assert (truncated_attention(inputs, near).probes == 400).all()
+    assert (knn_attention(inputs, near, 40, rng).probes == 460).all()
+    causal = truncated_attention(inputs, Near(20, causal=True)).probes
     assert (causal == np.minimum(32 * (np.arange(400) // 32 + 1), 400)).all()
-    sampled = sampled_attention(queries, keys, values, kept=20, draws=50, rng=rng).probes
+    sampled = sampled_attention(inputs, near, 50, rng).probes
     assert (sampled > 400).all()
     assert sampled.mean() - 400 <= 50 * 400 / 20
 
@@ -124,7 +126,7 @@ def test_probes_add_up():
 def test_memory_is_that_of_the_arrays_and_a_block():
     queries, keys, values, rng = instance(5, tokens=20_000, dim=16, dtype=np.float32)
     tracemalloc.start()
-    knn_attention(queries, keys, values, kept=141, tail=141, rng=rng)
+    knn_attention(Inputs(queries, keys, values), Near(141), 141, rng)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200e6 < 4 * 20_000**2  # the matrix of scores would take 1.6 GB
@@ -141,25 +143,22 @@ def test_memory_is_that_of_the_arrays_and_a_block():
 ])  # fmt: skip
 def test_wrong_arguments_are_told_in_a_sentence(changes, message):
     queries, keys, values, rng = instance()
+    options = {"kept": 3, **changes}
+    tail = options.pop("tail", 3)
     with pytest.raises(ValueError, match=message) as told:
-        knn_attention(queries, keys, values, **{"kept": 3, "tail": 3, "rng": rng, **changes})
+        knn_attention(Inputs(queries, keys, values), Near(**options), tail, rng)
     assert "\n" not in str(told.value)
 
 
 def test_other_wrong_arguments():
     queries, keys, values, rng = instance()
+    inputs, few, near = Inputs(queries, keys, values), Inputs(queries[:5], keys, values), Near(3)
     for call, message in (
-        (lambda: sampled_attention(queries, keys, values, kept=3, draws=0, rng=rng), "draws is 0"),
-        (
-            lambda: sampled_attention(queries, keys, values, kept=3, draws=5, groups=2, rng=rng),
-            "5 draws cannot",
-        ),
-        (
-            lambda: truncated_attention(queries[:5], keys, values, kept=3, causal=True),
-            "one query for each token",
-        ),
-        (lambda: truncated_attention(queries, keys, values[:5], kept=3), "same number of rows"),
-        (lambda: truncated_attention(queries, keys, values, kept=3).radius(0), "delta is 0"),
+        (lambda: sampled_attention(inputs, near, 0, rng), "draws is 0"),
+        (lambda: sampled_attention(inputs, near, 5, rng, groups=2), "5 draws cannot"),
+        (lambda: truncated_attention(few, Near(3, causal=True)), "one query for each token"),
+        (lambda: Inputs(queries, keys, values[:5]), "same number of rows"),
+        (lambda: truncated_attention(inputs, near).radius(0), "delta is 0"),
         (lambda: draws_for(0, 0.1, 1), "epsilon is 0"),
     ):
         with pytest.raises(ValueError, match=message):

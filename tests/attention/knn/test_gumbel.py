@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from kvfloor.attention.knn.gumbel import distinct, gumbels_above, lazy_gumbel
-from kvfloor.attention.knn.shortlist import Shortlist, shortlists
+from kvfloor.attention.knn.shortlist import Near, Shortlist, shortlists
 
 FALSE_ALARM = 1e-6  # of each statistical test below; the seeds are fixed
 DRAWS = 100_000
@@ -43,7 +43,7 @@ def test_the_law_is_softmax(shape, kept):
         "huge": 1e6 + np.linspace(-2, 2, 12),
         "tiny": -1e6 + np.linspace(-1, 1, 12),
     }[shape]
-    ((_, shortlist),) = shortlists(np.ones((1, 1)), scores[:, None], kept)
+    ((_, shortlist),) = shortlists(np.ones((1, 1)), scores[:, None], Near(kept))
     draws = drawn(scores, shortlist)
     assert agrees_with_softmax(scores, draws.tokens[0])
     mass = np.exp(shortlist.scores - shortlist.ceiling[0]).sum() if kept < 12 else np.inf
@@ -66,7 +66,7 @@ def test_any_shortlist_with_a_true_ceiling_gives_the_law_and_a_false_one_does_no
 def test_many_queries_at_once_keep_to_themselves():
     rng = np.random.default_rng(1)
     keys, queries = rng.normal(size=(40, 3)), rng.normal(size=(5, 3)) * [[0], [1], [2], [3], [10]]
-    ((_, shortlist),) = shortlists(queries, keys, 6)
+    ((_, shortlist),) = shortlists(queries, keys, Near(6))
     draws = lazy_gumbel(queries, keys, shortlist, DRAWS, rng)
     for query, tokens in zip(queries, draws.tokens, strict=True):
         assert agrees_with_softmax(keys @ query, tokens)
@@ -76,7 +76,7 @@ def test_causal_draws_see_no_later_token():
     rng = np.random.default_rng(2)
     keys, queries = rng.normal(size=(300, 2)), rng.normal(size=(300, 2))
     rows = np.array([0, 5, 5, 259, 299])
-    for block, shortlist in shortlists(queries, keys, 4, causal=True, rows=rows):
+    for block, shortlist in shortlists(queries, keys, Near(4, causal=True), rows):
         draws = lazy_gumbel(queries[block], keys, shortlist, 20_000, rng)
         for row, tokens in zip(block, draws.tokens, strict=True):
             assert tokens.max() <= row
@@ -116,6 +116,6 @@ def test_gumbels_above_a_bar_have_the_conditional_law(bar):
 
 
 def test_zero_draws_are_refused():
-    ((_, shortlist),) = shortlists(np.ones((1, 1)), np.ones((3, 1)), 1)
+    ((_, shortlist),) = shortlists(np.ones((1, 1)), np.ones((3, 1)), Near(1))
     with pytest.raises(ValueError, match="draws is 0, expected an integer from 1"):
         lazy_gumbel(np.ones((1, 1)), np.ones((3, 1)), shortlist, 0, np.random.default_rng(0))

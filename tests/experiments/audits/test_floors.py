@@ -6,8 +6,8 @@ import pytest
 
 from kvfloor.experiments.audits.floors import floors
 from kvfloor.experiments.audits.models import MODELS
-from kvfloor.reductions.atlas.arrows import TRANSFORMER
 from kvfloor.reductions.atlas.graph import floor_bits, floors_of
+from kvfloor.reductions.atlas.nodes import TRANSFORMER
 from kvfloor.reductions.atlas.reduction import Shape
 from kvfloor.reductions.encodings.values import required_query_norm
 
@@ -71,7 +71,7 @@ def test_llama_takes_the_gigabytes_it_is_known_for():
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    ({"tokens": 1}, "at least 2; got 1"),
+    ({"tokens": 1}, "at least 2, got 1"),
     ({"tokens": 9, "dim": 2}, "at least 3; got 2"),
     ({"tokens": 9, "eta": 1.0}, "eta"),
     ({"tokens": 9, "eta": -0.1}, "eta"),

@@ -1,7 +1,12 @@
 """The result store: written once, never counted twice, and clear about a file it cannot use."""
 
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,7 +38,7 @@ def test_what_is_added_is_there_after_reopening(path):
     with Store(path) as store:
         store.add(RECORD)
         store.add(replace(RECORD, block=1))
-    with Store(path, create=False) as store:
+    with Store(path, writable=False) as store:
         assert list(store.records()) == [RECORD, replace(RECORD, block=1)]
         assert list(store.records(task="t", seed="1")) == []
 
@@ -57,8 +62,8 @@ def test_merge_adds_what_is_new(path, tmp_path):
         store.add(RECORD)
         other.add(replace(RECORD, seconds=7.0))
         other.add(replace(RECORD, block=1))
-        assert store.merge(other.records()) == 1
-        assert store.merge(other.records()) == 0
+        assert store.merge(other.records()) == [1]
+        assert store.merge(other.records(), other.records()) == [0, 0]
         assert [record.block for record in store.records()] == [0, 1]
 
 
@@ -73,7 +78,7 @@ def test_merge_refuses_contradictions_and_then_adds_nothing(path):
 
 def test_a_missing_file_is_told(path):
     with pytest.raises(StoreError, match="there is no results file"):
-        Store(path, create=False)
+        Store(path, writable=False)
     with pytest.raises(StoreError, match="there is no results file"):
         Store(path.parent / "nowhere" / "results.sqlite")
 
@@ -123,10 +128,64 @@ def test_a_read_only_file_is_told(path, monkeypatch):
     Store(path).close()
     connect = sqlite3.connect
     monkeypatch.setattr(
-        sqlite3, "connect", lambda p, **options: connect(f"file:{p}?mode=ro", uri=True, **options)
+        sqlite3, "connect", lambda p, uri, **options: connect(f"file:{p}?mode=ro", uri=True, **options)
     )
     with pytest.raises(StoreError, match="readonly"):
         Store(path)
+
+
+READ = """
+import os, sys
+from kvfloor.experiments.engine.store import Store
+if os.getuid() == 0:  # nothing is protected from root
+    os.setgid(65534), os.setuid(65534)
+with Store(sys.argv[1], writable=False) as store:
+    print(len(list(store.records())))
+with Store(sys.argv[1]) as store:
+    pass
+"""
+
+
+def test_a_write_protected_file_in_a_write_protected_folder_is_read(tmp_path):
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="kvfloor-"))  # which other users may enter
+    try:
+        with Store(folder / "a ?.sqlite") as store:
+            store.add(RECORD)
+        (folder / "a ?.sqlite").chmod(0o444)
+        folder.chmod(0o555)
+        command = [sys.executable, "-c", READ, str(folder / "a ?.sqlite")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == "1\n", done.stderr
+        assert "StoreError" in done.stderr
+        assert [path.name for path in folder.iterdir()] == ["a ?.sqlite"]
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+WRONG = ["{", "[1]", "null", "3", '"x"', '{"errors": NaN}', '{"errors": [1, Infinity]}', '{"errors": 1e999}',
+         "[" * 100_000, '{"errors": ' + "1" * 5000 + "}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+@pytest.mark.parametrize("column", ["measured", "parameters", "block", "seconds"])
+def test_a_row_of_another_shape_is_named(path, column, text):
+    with Store(path) as store:
+        store.add(RECORD)
+        store._connection.execute(f"UPDATE blocks SET {column} = ?", (text,))
+        if column in ("block", "seconds") and text == "3":
+            assert len(list(store.records())) == 1  # SQLite makes a number of it
+            return
+        with pytest.raises(StoreError, match=rf"r.*sqlite holds a wrong row, .*: {column} is ") as told:
+            list(store.records())
+        assert len(str(told.value)) < 300
+
+
+def test_numbers_that_are_not_finite_are_not_stored(path):
+    with Store(path) as store:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            store.add(replace(RECORD, measured={"errors": float("nan")}))
+        assert list(store.records()) == []
 
 
 def test_a_full_disk_is_told_and_what_is_stored_stays(path):

@@ -16,9 +16,11 @@ from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.processes import CacheFailedError, Parcel, Parties
 from kvfloor.experiments.game.protocol import Asking, play
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.encodings.windowed import WindowEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 USER_CACHE = '''
@@ -78,8 +80,8 @@ def fresh(cache):
 
 def game(tokens=256, value_dim=8):
     """Return INDEX in the values, sized as the cheats want it."""
-    keys = gaussian_keys(tokens, 32, np.random.default_rng(5), dtype=np.float32)
-    return ValuesEncoding.binary(keys, value_dim, decoder="typical")
+    keys = Keys.drawn("gaussian", tokens, 32, np.random.default_rng(5), np.float32)
+    return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
 @pytest.mark.parametrize("cache", ["dense", "golay", "uniform:bits=2", "random:kept_tokens=100"])
@@ -183,7 +185,7 @@ def test_nothing_is_left_on_disk(folder, monkeypatch):
 def test_bob_may_come_without_a_token():
     """A window of just the tokens that hold bits: a token of Bob's would push one out."""
     keys, earlier = np.split(gaussian_keys(50, 32, np.random.default_rng(0)), [20])
-    encoding = WindowEncoding.binary(keys, 4, Tokens(earlier, np.ones((30, 4))))
+    encoding = WindowEncoding.build(Keys(keys), 4, Tokens(earlier, np.ones((30, 4))))
     cache = "unmasked-window:window_tokens=20,dtype=float64"
     found = [play(encoding, host, Randomness(2, "x")) for host in (cache, fresh(cache))]
     assert found[0] == found[1]

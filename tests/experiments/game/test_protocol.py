@@ -10,17 +10,20 @@ from kvfloor.attention.caches.base import Coins
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache, ask, write
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
 from kvfloor.reductions.encodings.equality import EqualityEncoding
+from kvfloor.reductions.encodings.levels import Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 
-def encoding(seed=0, tokens=64, dim=64, value_dim=8, dtype=np.float64, **options):
+def encoding(tokens=64, value_dim=8, eta=0.0):
     """Return a small INDEX in the values."""
-    keys = gaussian_keys(tokens, dim, np.random.default_rng(seed), dtype=dtype)
-    return ValuesEncoding.binary(keys, value_dim, **options)
+    keys = Keys.drawn("gaussian", tokens, 64, np.random.default_rng(0))
+    return ValuesEncoding.build(keys, value_dim, accuracy=Accuracy(eta))
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 0.9])
@@ -40,9 +43,8 @@ def test_the_adversary_breaks_a_decoder_that_was_promised_less_noise():
 @pytest.mark.parametrize(("threshold", "broken"), [(0.45, 0), (0.9, 1)])
 def test_the_adversary_tries_both_ends_of_the_noise(threshold, broken):
     # Levels 0.4 and 1 move to 0.28 .. 0.52 and 0.7 .. 1.3: only one end of one level crosses the threshold.
-    keys = gaussian_keys(64, 64, np.random.default_rng(0))
-    levels = np.array([0.4, 1.0])
-    biased = ValuesEncoding(keys, 8, levels, np.array([threshold]), query_norm=200.0)
+    keys = Keys.drawn("gaussian", 64, 64, np.random.default_rng(0))
+    biased = ValuesEncoding(keys, 8, Levels.of([0.4, 1.0]), Reading(200.0, np.array([threshold])))
     randomness = Randomness(1, "x")
     assert play(biased, "dense:dtype=float64", randomness, eta=0.0).errors == 0
     hit = int((biased.problem.sample(randomness.secret()) == broken).sum())
@@ -160,7 +162,7 @@ def test_blocks_of_appending_do_not_matter(monkeypatch):
 
 PROBLEMS = {
     "disjointness": lambda rng: DisjointnessEncoding(gaussian_keys(256, 64, rng), eta=0.3),
-    "equality": lambda rng: EqualityEncoding(gaussian_keys(64, 48, rng), width=4, eta=0.3),
+    "equality": lambda rng: EqualityEncoding(Keys.drawn("gaussian", 64, 48, rng), width=4, eta=0.3),
 }
 
 

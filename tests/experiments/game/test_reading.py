@@ -11,17 +11,18 @@ from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import READERS, fitting_readers
 from kvfloor.experiments.show.command import main
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
-from kvfloor.reductions.encodings.keyside import KeysEncoding
+from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 RANDOMNESS = Randomness(3, "readers")
 
 
-def instance(tokens=96, value_dim=16, **options):
-    keys = gaussian_keys(tokens, 16, RANDOMNESS.keys(), dtype=np.float32)
-    return ValuesEncoding.binary(keys, value_dim, decoder="typical", **options)
+def instance(tokens=96, value_dim=16):
+    keys = Keys.drawn("gaussian", tokens, 16, RANDOMNESS.keys(), np.float32)
+    return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
 def read(cache, reader, positions=None, **options):
@@ -78,8 +79,8 @@ def test_solving_reads_what_the_threshold_misses(cache, reader):
 
 def test_exact_answers_at_a_low_query_norm_are_solved_with_public_weights():
     """At C = 2 neighbours drown a token's bit in the answer; the exact map is invertible all the same."""
-    keys = gaussian_keys(96, 16, RANDOMNESS.keys())
-    encoding = ValuesEncoding.binary(keys, 16, query_norm=2.0, decoder="typical")
+    keys = Keys.drawn("gaussian", 96, 16, RANDOMNESS.keys())
+    encoding = ValuesEncoding.build(keys, 16, accuracy=TYPICAL, query_norm=2.0)
     errors = {
         reader: play(encoding, "dense:dtype=float64", RANDOMNESS, asking=Asking(readers=(reader,))).errors
         for reader in ("threshold", "least-squares")
@@ -146,7 +147,7 @@ def test_the_command_takes_readers_and_names_the_best():
 
 
 def test_only_the_threshold_reads_samples_noise_and_keys():
-    keys = KeysEncoding.draw(64, 16, 4, RANDOMNESS.keys())
+    keys = KeysEncoding.build(Keys.drawn("gaussian", 64, 8, RANDOMNESS.keys()), Layout.of_half(16, 4))
     assert fitting_readers(keys, True) == fitting_readers(instance(), False) == ("threshold",)
     assert fitting_readers(instance(tokens=64), True) == READERS
     assert fitting_readers(instance(tokens=1025, value_dim=1), True) == ("threshold",)

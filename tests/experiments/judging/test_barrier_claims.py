@@ -12,8 +12,8 @@ from kvfloor.experiments.claims.sparsity.unstructured_sparsity import effective_
 from kvfloor.experiments.claims.time.non_adaptive_time import chance_above, chance_below
 from kvfloor.experiments.game.protocol import Asking, play, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.reductions.encodings.keyside import KeysEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
+from kvfloor.reductions.keys.known import Keys
 
 
 @given(st.integers(1, 12), st.floats(0.01, 0.99), st.sampled_from([0.0, 1.0, 5.0, 500.0]), st.integers(0, 99))
@@ -53,8 +53,8 @@ def test_half_of_the_channels_cross_the_wire():
 
 
 def test_errors_by_symbol_add_up_to_those_of_the_play():
-    addresses = gaussian_keys(40, 32, np.random.default_rng(0))
-    encoding = KeysEncoding.from_addresses(addresses, 8, 4, both=True)
+    addresses = Keys.drawn("gaussian", 40, 32, np.random.default_rng(0))
+    encoding = KeysEncoding.build(addresses, Layout(8, 4, both=True))
     streams = Randomness(3, "by symbol")
     played = play_in_full(encoding, "window:kept_tokens=30", streams, asking=Asking(200))
     indices, wrong = played.indices, played.wrong

@@ -9,9 +9,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from kvfloor.reductions.atlas.arrows import (
+from kvfloor.reductions.atlas.arrows import REDUCTIONS
+from kvfloor.reductions.atlas.graph import atlas, floor_bits, floors_of, paths, push
+from kvfloor.reductions.atlas.nodes import (
     INDEX,
-    REDUCTIONS,
     SOFTMAX,
     TENSOR_FOUR,
     TENSOR_TWO,
@@ -19,12 +20,13 @@ from kvfloor.reductions.atlas.arrows import (
     VISUAL,
     WINDOW,
 )
-from kvfloor.reductions.atlas.graph import atlas, floor_bits, floors_of, paths, push
-from kvfloor.reductions.atlas.reduction import Instance, Reduction, Shape
-from kvfloor.reductions.keys.projections import equiangular_keys, gaussian_keys, incoherence
+from kvfloor.reductions.atlas.reduction import About, Instance, Parts, Reduction, Shape
+from kvfloor.reductions.keys.incoherence import incoherence
+from kvfloor.reductions.keys.packings import equiangular_keys
+from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 
-SHAPE = Shape(48, 64, 8, eta=0.2, caches=3, window=16, last_map=40)
+SHAPE = Shape(48, 64, 8, 0.2, Parts(caches=3, window=16, last_map=40))
 ARROW = {reduction.name: reduction for reduction in REDUCTIONS}
 THEORY = (Path(__file__).parents[3] / "docs" / "theory.md").read_text()
 
@@ -96,7 +98,7 @@ def crowded(shape, model, name, keys):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.9])
 def test_tensor_attention_decodes_at_its_norm(eta):
     shape = replace(SHAPE, eta=eta)
-    keys = equiangular_keys(49, 0.4)
+    keys = equiangular_keys(49, 0.4).rows
     norm = crowded(shape, TENSOR_FOUR, "values of both sides", keys)
     # The worst channels: a lone 0 among ones on both sides, a lone 1 whose only help is the sentinel.
     one, other = (
@@ -118,8 +120,8 @@ def test_tensor_attention_decodes_at_its_norm(eta):
 
 @pytest.mark.parametrize("last_map", [1, 40, 4000])
 def test_the_last_map_is_drowned(last_map):
-    shape = replace(SHAPE, eta=0.5, last_map=last_map)
-    keys = equiangular_keys(48, 0.4)
+    shape = replace(SHAPE, eta=0.5, parts=Parts(last_map=last_map))
+    keys = equiangular_keys(48, 0.4).rows
     norm = crowded(shape, VISUAL, "values", keys)
     bits = np.random.default_rng(4).integers(0, 2, (48, 200))
     scores = np.hstack([norm * keys @ keys.T, np.zeros((48, last_map))])
@@ -136,14 +138,14 @@ def test_opaque_pairs_are_a_stream():
 
 def test_every_arrow_names_a_section_and_every_model_is_reached():
     sections = set(re.findall(r"^## (\d+)\.", THEORY, re.MULTILINE))
-    assert {r.theory for r in REDUCTIONS} <= sections
+    assert {r.about.theory for r in REDUCTIONS} <= sections
     graph = atlas()
     assert nx.descendants(graph, INDEX) == set(graph) - {INDEX}
     assert all(floor_bits(model, SHAPE) > 0 for model in graph if model != INDEX)
 
 
 def test_adding_a_reduction_is_adding_an_arrow():
-    twice = Reduction("twins", SOFTMAX, "twin streams", "1", "ours", "two streams", "N → 2N",
+    twice = Reduction(SOFTMAX, "twin streams", About("twins", "1", "ours", "two streams", "N → 2N"),
                       lambda shape: shape,
                       lambda instance, shape: replace(instance, problem=Index(2 * instance.problem.length)))  # fmt: skip
     graph = atlas([*REDUCTIONS, twice])
@@ -163,25 +165,25 @@ def test_more_of_everything_needs_more_bits():
 
 
 def test_where_nothing_applies_there_is_no_floor():
-    assert floors_of(WINDOW, replace(SHAPE, window=None)) == []
-    assert floor_bits(VISUAL, replace(SHAPE, last_map=None)) == 0
+    assert floors_of(WINDOW, replace(SHAPE, parts=Parts())) == []
+    assert floor_bits(VISUAL, replace(SHAPE, parts=Parts())) == 0
     # Gaussian addresses of one dimension coincide: nothing is left of the keys but the orthoplex.
     assert [f.path[0].name for f in floors_of(SOFTMAX, Shape(4000, 1, 4))] == ["values, orthoplex keys"]
     assert Instance(Index(100)).floor_bits == 0
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
-    ({"tokens": 1}, "tokens must be at least 2; got 1"),
-    ({"dim": 0}, "dim must be at least 1; got 0"),
+    ({"tokens": 1}, "tokens must be at least 2, got 1"),
+    ({"dim": 0}, "dim must be at least 1, got 0"),
     ({"value_dim": 0}, "value_dim"),
-    ({"caches": 0}, "caches"),
-    ({"last_map": 0}, "last_map"),
-    ({"window": 49}, r"window must be in 2\.\.48; got 49"),
+    ({"parts": {"caches": 0}}, "caches"),
+    ({"parts": {"last_map": 0}}, "last_map"),
+    ({"parts": {"window": 49}}, r"window must be in 2\.\.48, got 49"),
     ({"eta": 1.0}, "eta"),
 ])  # fmt: skip
 def test_wrong_shapes_are_one_sentence(change, sentence):
     with pytest.raises(ValueError, match=sentence):
-        replace(SHAPE, **change)
+        replace(SHAPE, **{name: Parts(**new) if name == "parts" else new for name, new in change.items()})
 
 
 def test_an_unknown_model_is_one_sentence():

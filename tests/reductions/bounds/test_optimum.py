@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvfloor.reductions.bounds.certificates import frontier_accuracy
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
+from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.bounds.optimum import (
     common_answer,
     distinguishability_graph,

@@ -8,11 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.bounds.certificates import (
-    ball_error_bits,
-    one_shot_certificate,
-    sampled_certificate,
-)
+from kvfloor.reductions.bounds.balls import ball_error_bits
+from kvfloor.reductions.bounds.certificates import one_shot_certificate, sampled_certificate
 
 PREFIX = 64  # `prefix` of certificate.v: written out here, so that the package cannot choose it
 STEP = Fraction(1, 8)  # of a bit: the inequality is raised to the 8th power

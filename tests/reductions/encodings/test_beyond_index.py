@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
 from kvfloor.reductions.encodings.equality import EqualityEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 ETAS = st.sampled_from([0.0, 0.1, 0.5, 0.9])
@@ -55,7 +56,7 @@ def test_sets_are_told_with_keys_that_are_nearly_orthogonal(largest, eta, seed):
 @given(st.integers(1, 12), st.integers(1, 5), ETAS, st.integers(0, 2**32 - 1))
 def test_words_are_told_equal_or_not(tokens, width, eta, seed):
     rng = np.random.default_rng(seed)
-    encoding = EqualityEncoding(gaussian_keys(tokens, 32, rng), width, eta)
+    encoding = EqualityEncoding(Keys.drawn("gaussian", tokens, 32, rng), width, eta)
     x = encoding.problem.sample(rng)
     questions = encoding.problem.reconstruction(np.arange(encoding.problem.length))
     right = encoding.problem.answer(x, questions).tolist()
@@ -83,14 +84,14 @@ class Undecided(EqualityEncoding):
 
 def test_a_norm_that_is_too_small_fails():
     rng = np.random.default_rng(0)
-    for encoding in (Cold(gaussian_keys(64, 256, rng)), Undecided(gaussian_keys(64, 64, rng))):
+    for encoding in (Cold(gaussian_keys(64, 256, rng)), Undecided(Keys.drawn("gaussian", 64, 64, rng))):
         x = encoding.problem.sample(rng)
         questions = encoding.problem.reconstruction(np.arange(encoding.problem.length))
         right = encoding.problem.answer(x, questions).tolist()
         assert answers(encoding, x, questions, 0.0)[0] != right
 
 
-@pytest.mark.parametrize("kind", [DisjointnessEncoding, EqualityEncoding])
+@pytest.mark.parametrize("kind", [DisjointnessEncoding, lambda rows: EqualityEncoding(Keys(rows))])
 def test_questions_that_repeat_are_asked_once(kind):
     rng = np.random.default_rng(1)
     encoding = kind(gaussian_keys(8, 64, rng))
@@ -107,7 +108,8 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match=r"sets of 4 elements need keys with \|<k_i, k_l>\| below 0.0769"):
         DisjointnessEncoding(gaussian_keys(16, 16, rng), largest=4)
     with pytest.raises(ValueError, match="addresses must differ"):
-        EqualityEncoding(np.ones((2, 4)) / 2)
-    for kind in (DisjointnessEncoding, EqualityEncoding):
+        EqualityEncoding(Keys(np.ones((2, 4)) / 2))
+    keys = Keys.drawn("gaussian", 4, 64, rng)
+    for kind, taken in ((DisjointnessEncoding, keys.rows), (EqualityEncoding, keys)):
         with pytest.raises(ValueError, match=r"eta must be in \[0, 1\), got 1"):
-            kind(gaussian_keys(4, 64, rng), eta=1.0)
+            kind(taken, eta=1.0)

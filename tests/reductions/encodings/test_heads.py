@@ -6,13 +6,13 @@ import pytest
 from kvfloor.reductions.encodings.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 
 def heads(rng, tokens=20):
     """Return heads that differ: two whole instances, and a short one that comes round again."""
-    whole = [ValuesEncoding.binary(gaussian_keys(tokens, 32, rng), 3) for _ in range(2)]
-    return whole[0], StretchedEncoding.binary(gaussian_keys(4, 32, rng), 3, tokens), whole[1]
+    whole = [ValuesEncoding.build(Keys.drawn("gaussian", tokens, 32, rng), 3) for _ in range(2)]
+    return whole[0], StretchedEncoding.build(Keys.drawn("gaussian", 4, 32, rng), 3, tokens), whole[1]
 
 
 def attention(encoding, queries, x):

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kvfloor.reductions.accuracy import TYPICAL, Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens, Tokens, stream_of
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
-from kvfloor.reductions.keys.projections import PROJECTIONS, equiangular_keys, gaussian_keys, incoherence
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
+from kvfloor.reductions.keys.projections import PROJECTIONS, gaussian_keys
 
 
 def attention(queries, *streams):
@@ -51,9 +54,9 @@ def adversarial_strings(encoding, rng):
 )
 def test_every_bit_decodes_under_worst_case_noise(kind, tokens, dim, value_dim, eta, dtype, seed):
     rng = np.random.default_rng(seed)
-    addresses = PROJECTIONS[kind](tokens + 1, dim, rng, dtype)
-    assume(incoherence(addresses) <= 0.95)
-    encoding = TensorEncoding.binary(addresses, value_dim, eta=eta)
+    addresses = Keys.drawn(kind, tokens + 1, dim, rng, dtype)
+    assume(addresses.incoherence() <= 0.95)
+    encoding = TensorEncoding.build(addresses, value_dim, Accuracy(eta))
     assert (encoding.tokens, encoding.dim, encoding.problem.length) == (
         tokens,
         2 * dim,
@@ -70,7 +73,7 @@ def test_equiangular_addresses_make_the_bound_tight(eps, eta):
     required = required_tensor_norm(20, eps, eta)
 
     def errors(norm):
-        encoding = TensorEncoding.binary(addresses, 2, eta=eta, query_norm=norm)
+        encoding = TensorEncoding.build(addresses, 2, Accuracy(eta), norm)
         strings = adversarial_strings(encoding, np.random.default_rng(0))
         return sum(worst_errors(encoding, x, eta).size for x in strings)
 
@@ -82,8 +85,8 @@ def test_equiangular_addresses_make_the_bound_tight(eps, eta):
 @pytest.mark.parametrize("rounds", [2, 3, 20])
 def test_rounds_need_no_larger_norm_than_two_of_them(rounds, eta):
     addresses = equiangular_keys(7, 0.5)
-    encoding = TensorEncoding.binary(addresses, 2, eta=eta, rounds=rounds)
-    assert encoding.query_norm == TensorEncoding.binary(addresses, 2, eta=eta, rounds=2).query_norm
+    encoding = TensorEncoding.build(addresses, 2, Accuracy(eta), rounds=rounds)
+    assert encoding.query_norm == TensorEncoding.build(addresses, 2, Accuracy(eta), rounds=2).query_norm
     assert (encoding.tokens, encoding.problem.length) == (7 * rounds, 24)
     assert len(encoding.encode(np.zeros(24, np.uint8))) == len(encoding.public_keys) == 7 * rounds
     for x in adversarial_strings(encoding, np.random.default_rng(0)):
@@ -91,15 +94,23 @@ def test_rounds_need_no_larger_norm_than_two_of_them(rounds, eta):
 
 
 def test_without_the_sentinel_bits_are_lost():
-    addresses = gaussian_keys(17, 32, np.random.default_rng(0))
-    encoding = TensorEncoding.binary(addresses, 8, sentinel=False)
+    addresses = Keys.drawn("gaussian", 17, 32, np.random.default_rng(0))
+    encoding = TensorEncoding.build(addresses, 8, sentinel=False)
     x = np.ones(encoding.problem.length, np.uint8)
     assert worst_errors(encoding, x, 0.0).size == len(x)
 
 
+def test_the_typical_threshold_is_one_half_wherever_the_worst_outputs_are():
+    addresses = equiangular_keys(21, 0.5)
+    typical = TensorEncoding.build(addresses, 2, TYPICAL)
+    guaranteed = TensorEncoding.build(addresses, 2, Accuracy(0.9))
+    assert typical.reading.thresholds.tolist() == [0.5]
+    assert guaranteed.reading.thresholds[0] < 0.1
+
+
 def test_any_subset_in_any_order_reads_the_same():
     rng = np.random.default_rng(1)
-    encoding = TensorEncoding.binary(gaussian_keys(9, 24, rng), 3)
+    encoding = TensorEncoding.build(Keys.drawn("gaussian", 9, 24, rng), 3)
     x = encoding.problem.sample(rng)
     for _ in range(10):
         indices = rng.integers(0, encoding.problem.length, rng.integers(1, 60))
@@ -110,7 +121,7 @@ def test_any_subset_in_any_order_reads_the_same():
 
 
 def test_public_keys_are_those_of_the_stream():
-    encoding = TensorEncoding.binary(gaussian_keys(9, 24, np.random.default_rng(1)), 3)
+    encoding = TensorEncoding.build(Keys.drawn("gaussian", 9, 24, np.random.default_rng(1)), 3)
     tokens = encoding.encode(encoding.problem.sample(np.random.default_rng(2)))
     assert np.array_equal(encoding.public_keys, np.hstack([tokens.keys1, tokens.keys2]))
 
@@ -138,11 +149,11 @@ def test_a_dimension_that_cannot_be_halved_is_told(dim):
 def test_wrong_arguments_are_told():
     addresses = gaussian_keys(5, 8, np.random.default_rng(0))
     with pytest.raises(ValueError, match="sentinel"):
-        TensorEncoding.binary(addresses[:1], 2, query_norm=1.0, incoherence=0.5)
+        TensorEncoding.build(Keys(addresses[:1], 0.5), 2, query_norm=1.0)
     with pytest.raises(ValueError, match="value_dim"):
-        TensorEncoding.binary(addresses, 0)
+        TensorEncoding.build(Keys(addresses), 0)
     with pytest.raises(ValueError, match="apart"):
-        TensorEncoding.binary(np.repeat(addresses, 2, axis=0), 2)
+        TensorEncoding.build(Keys(np.repeat(addresses, 2, axis=0)), 2)
     with pytest.raises(ValueError, match="eta"):
         required_tensor_norm(4, 0.5, 1.0)
     with pytest.raises(ValueError, match="incoherence"):

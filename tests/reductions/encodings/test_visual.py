@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvfloor.reductions.accuracy import TYPICAL, Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.encodings.visual import halving_pyramid, largest_pyramid, map_tokens, visual_encoding
-from kvfloor.reductions.keys.projections import equiangular_keys, gaussian_keys
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
 
 
 def worst_errors(encoding, x, eta):
@@ -26,8 +28,8 @@ def worst_errors(encoding, x, eta):
 def test_every_bit_decodes_beside_the_last_map(sizes, eta):
     rng = np.random.default_rng(0)
     earlier = sum(map_tokens(sizes)[:-1])
-    for keys in (gaussian_keys(earlier, 24, rng), equiangular_keys(earlier, 0.5)):
-        encoding = visual_encoding(sizes, keys, 3, eta=eta)
+    for keys in (Keys.drawn("gaussian", earlier, 24, rng), equiangular_keys(earlier, 0.5)):
+        encoding = visual_encoding(sizes, keys, 3, Accuracy(eta))
         assert len(encoding.reader_token()) == map_tokens(sizes)[-1]
         length = encoding.problem.length
         for x in (np.zeros(length, np.uint8), np.ones(length, np.uint8), encoding.problem.sample(rng)):
@@ -36,15 +38,15 @@ def test_every_bit_decodes_beside_the_last_map(sizes, eta):
 
 def test_the_last_map_costs_query_norm():
     """The norm that is enough beside one token of Bob's is not, beside a large map of his."""
-    keys = gaussian_keys(4, 40, np.random.default_rng(0)) * np.array([[1.0], [1], [1], [1]])
+    keys = Keys.drawn("gaussian", 4, 40, np.random.default_rng(0))
     norm = required_query_norm(4, 0.0, 0.0) * 1.01
-    orthogonal = np.eye(4, 40)
-    one = ValuesEncoding.binary(orthogonal, 3, query_norm=norm)
-    many = ValuesEncoding.binary(orthogonal, 3, query_norm=norm, reader_tokens=100)
+    orthogonal = Keys(np.eye(4, 40))
+    one = ValuesEncoding.build(orthogonal, 3, query_norm=norm)
+    many = ValuesEncoding.build(orthogonal, 3, query_norm=norm, reader_tokens=100)
     ones = np.ones(12, np.uint8)
     assert worst_errors(one, ones, 0.0) == 0
     assert many.guarantee.query_norm > one.guarantee.query_norm + np.log(100 / 4)
-    typical = ValuesEncoding.binary(keys, 3, query_norm=norm, reader_tokens=100, decoder="typical")
+    typical = ValuesEncoding.build(keys, 3, accuracy=TYPICAL, query_norm=norm, reader_tokens=100)
     assert worst_errors(typical, ones, 0.0) == 12
 
 
@@ -76,10 +78,10 @@ def test_maps_that_shrink_are_one_sentence(sizes, sentence):
 
 def test_wrong_sizes_are_told():
     with pytest.raises(ValueError, match="5 tokens, got 4 keys"):
-        visual_encoding(halving_pyramid(4), np.eye(4), 2)
+        visual_encoding(halving_pyramid(4), Keys(np.eye(4)), 2)
     with pytest.raises(ValueError, match="side of at least 2"):
         halving_pyramid(1)
     with pytest.raises(ValueError, match="tokens must be at least 1"):
         largest_pyramid(0)
     with pytest.raises(ValueError, match="reader_tokens"):
-        ValuesEncoding.binary(np.eye(4), 2, reader_tokens=0)
+        ValuesEncoding.build(Keys(np.eye(4)), 2, reader_tokens=0)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.encodings.values import MARGIN_NATS
 from kvfloor.reductions.encodings.windowed import WindowEncoding, required_window_norm, window_interference
-from kvfloor.reductions.keys.projections import equiangular_keys, gaussian_keys
+from kvfloor.reductions.keys.known import Keys
+from kvfloor.reductions.keys.packings import equiangular_keys
 
 
 def outputs(encoding, x, window_tokens=None):
@@ -18,7 +19,7 @@ def outputs(encoding, x, window_tokens=None):
     tokens = encoding.encode(x)
     everything = np.arange(encoding.problem.length)
     keys = tokens.keys.astype(np.float64)
-    keys[: len(keys) - (window_tokens or encoding.window_tokens)] = 0
+    keys[: len(keys) - (window_tokens or encoding.inside.tokens)] = 0
     scores = encoding.queries(everything).astype(np.float64) @ keys.T
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights @ tokens.values / weights.sum(axis=1, keepdims=True)
@@ -47,8 +48,8 @@ def test_every_bit_decodes_after_the_worst_streams(window, before, eps, eta, dty
     rng = np.random.default_rng(seed)
     keys = equiangular_keys(window, eps, dtype)
     for value in (0.0, 1.0):
-        stream = earlier(before, keys.shape[1], 2, value, dtype)
-        encoding = WindowEncoding.binary(keys, 2, stream, eta=eta, incoherence=eps)
+        stream = earlier(before, keys.dim, 2, value, dtype)
+        encoding = WindowEncoding.build(keys, 2, stream, Accuracy(eta))
         assert encoding.query_norm == encoding.guarantee.query_norm
         for lone in (0, 1):  # a lone bit among its opposites: all interference pulls the wrong way
             x = np.full(2 * window, 1 - lone, np.uint8)
@@ -70,9 +71,8 @@ def test_equiangular_keys_meet_the_interference_and_decode_while_it_is_below_the
     for norm, possible in ((required * (1 + 1e-6), True), (required - np.log(2.01) / (1 - eps), False)):
         ends = []
         for lone in (0, 1):
-            encoding = WindowEncoding.binary(
-                keys, 1, earlier(before, keys.shape[1], 1, 1 - lone), incoherence=eps, query_norm=norm
-            )
+            stream = earlier(before, keys.dim, 1, 1 - lone)
+            encoding = WindowEncoding.build(keys, 1, stream, query_norm=norm)
             x = np.full(window, 1 - lone, np.uint8)
             x[0] = lone
             ends.append(outputs(encoding, x)[0, 0])
@@ -89,24 +89,24 @@ def test_the_length_of_the_stream_costs_no_crowding():
 
 def test_a_window_one_token_short_loses_exactly_the_oldest_token():
     """What Bob's own token would do: the oldest of the W tokens leaves, the others stay."""
-    keys = gaussian_keys(20, 64, np.random.default_rng(0))
-    encoding = WindowEncoding.binary(keys, 8, earlier(100, 64, 8, 0.0), eta=0.5)
+    keys = Keys.drawn("gaussian", 20, 64, np.random.default_rng(0))
+    encoding = WindowEncoding.build(keys, 8, earlier(100, 64, 8, 0.0), Accuracy(0.5))
     x = np.ones(160, np.uint8)
     assert worst_errors(encoding, x, 0.5).size == 0
     assert worst_errors(encoding, x, 0.5, window_tokens=19).tolist() == list(range(8))
 
 
 def test_every_string_of_a_tiny_instance_decodes():
-    keys = gaussian_keys(3, 8, np.random.default_rng(0))
+    keys = Keys.drawn("gaussian", 3, 8, np.random.default_rng(0))
     for eta, value in product((0.0, 0.6), (0.0, 0.5, 1.0)):
-        encoding = WindowEncoding.binary(keys, 2, earlier(5, 8, 2, value), eta=eta)
+        encoding = WindowEncoding.build(keys, 2, earlier(5, 8, 2, value), Accuracy(eta))
         for x in product((0, 1), repeat=6):
             assert worst_errors(encoding, np.array(x), eta).size == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arrays_have_the_type_of_the_keys(dtype):
-    encoding = WindowEncoding.binary(np.eye(4, dtype=dtype), 3, earlier(2, 4, 3, 1.0))
+    encoding = WindowEncoding.build(Keys(np.eye(4, dtype=dtype)), 3, earlier(2, 4, 3, 1.0))
     tokens, reader = (
         encoding.encode(encoding.problem.sample(np.random.default_rng(0))),
         encoding.reader_token(),
@@ -114,7 +114,7 @@ def test_arrays_have_the_type_of_the_keys(dtype):
     assert {a.dtype for a in (tokens.values, reader.keys, reader.values, encoding.queries(np.arange(3)))} == {
         np.dtype(dtype)
     }
-    assert (encoding.tokens, encoding.window_tokens, encoding.dim, encoding.value_dim) == (6, 4, 4, 3)
+    assert (encoding.tokens, encoding.inside.tokens, encoding.dim, encoding.value_dim) == (6, 4, 4, 3)
     assert len(tokens) == len(encoding.public_keys) == 6
     assert len(reader) == 0
     assert encoding.problem.length == 12
@@ -125,19 +125,25 @@ def test_arrays_have_the_type_of_the_keys(dtype):
     ("call", "message"),
     [
         (
-            lambda: WindowEncoding.binary(np.eye(3), 2, earlier(4, 5, 2, 0.0)),
+            lambda: WindowEncoding.build(Keys(np.eye(3)), 2, earlier(4, 5, 2, 0.0)),
             "dimensions 3 and 2, got 5 and 2",
         ),
         (
-            lambda: WindowEncoding.binary(np.eye(3), 2, earlier(4, 3, 1, 0.0)),
+            lambda: WindowEncoding.build(Keys(np.eye(3)), 2, earlier(4, 3, 1, 0.0)),
             "dimensions 3 and 2, got 3 and 1",
         ),
         (
-            lambda: WindowEncoding.binary(np.eye(3), 2, earlier(4, 3, 2, 1.5)),
+            lambda: WindowEncoding.build(Keys(np.eye(3)), 2, earlier(4, 3, 2, 1.5)),
             "must lie in .0, 1., got values",
         ),
-        (lambda: WindowEncoding.binary(np.eye(3)[[0, 0]], 2, earlier(1, 3, 2, 0.0)), "two keys .* coincide"),
-        (lambda: WindowEncoding.binary(np.eye(3), 0, earlier(1, 3, 1, 0.0)), "value_dim must be at least 1"),
+        (
+            lambda: WindowEncoding.build(Keys(np.eye(3)[[0, 0]]), 2, earlier(1, 3, 2, 0.0)),
+            "no query norm tells two keys .* coincide",
+        ),
+        (
+            lambda: WindowEncoding.build(Keys(np.eye(3)), 0, earlier(1, 3, 1, 0.0)),
+            "value_dim must be at least 1",
+        ),
         (lambda: required_window_norm(0, 1, 0.5), "window_tokens must be at least 1, got 0"),
         (lambda: required_window_norm(1, -1, 0.5), "earlier_tokens must be at least 0, got -1"),
         (lambda: required_window_norm(1, 1, 1.0), r"incoherence must be in \[0, 1\), got 1.0"),

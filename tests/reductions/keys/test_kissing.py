@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from kvfloor.reductions.keys.incoherence import check_unit_rows, incoherence
 from kvfloor.reductions.keys.kissing import KISSING, quadratic_residue_code
-from kvfloor.reductions.keys.projections import check_unit_rows, incoherence
 
 SMALL = ("hexagon", "fcc", "d4", "e8")
 SIZES = {"hexagon": 6, "fcc": 12, "d4": 24, "e8": 240, "leech": 196_560}
@@ -102,15 +102,16 @@ def test_vectors_outside_the_leech_lattice_are_told(leech):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", SMALL)
 def test_keys_are_unit_vectors_of_incoherence_one_half(name, dtype):
-    keys = check_unit_rows(KISSING[name].keys(dtype))
-    assert keys.dtype == dtype
+    known = KISSING[name].keys(dtype)
+    keys = check_unit_rows(known.rows)
+    assert (keys.dtype, known.bound) == (dtype, 0.5)
     # Entries are off by 4 u relatively, and a product by d u more.
     tolerance = (keys.shape[1] + 8) * float(np.finfo(dtype).eps) / 2
     assert incoherence(keys) == pytest.approx(0.5, rel=0, abs=tolerance)
 
 
 def test_leech_keys_are_unit_vectors(leech):
-    keys = check_unit_rows(KISSING["leech"].keys(np.float32))
+    keys = check_unit_rows(KISSING["leech"].keys(np.float32).rows)
     assert keys.dtype == np.float32
     assert np.array_equal(np.rint(keys * np.sqrt(32)), leech)
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvfloor.reductions.keys.incoherence import check_unit_rows, incoherence
 from kvfloor.reductions.keys.packing_numbers import greedy_attempts, packing_bound
-from kvfloor.reductions.keys.packings import greedy_packing, keys_for, orthoplex, simplex
-from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys, incoherence
+from kvfloor.reductions.keys.packings import equiangular_keys, greedy_packing, keys_for, orthoplex, simplex
+from kvfloor.reductions.keys.projections import gaussian_keys
 
 
 @given(st.integers(1, 60), st.sampled_from([np.float32, np.float64]))
@@ -15,13 +16,22 @@ from kvfloor.reductions.keys.projections import check_unit_rows, gaussian_keys, 
 def test_orthoplex_and_simplex_have_their_products(dim, dtype):
     tolerance = (dim + 8) * np.finfo(dtype).eps
     for keys, products in ((orthoplex(dim, dtype), {0.0, -1.0}), (simplex(dim, dtype), {-1 / dim})):
-        gram = check_unit_rows(keys) @ keys.T
+        gram = check_unit_rows(keys.rows) @ keys.rows.T
         others = gram[~np.eye(len(keys), dtype=bool)]
-        assert keys.dtype == dtype
+        assert (keys.dtype, keys.bound) == (dtype, 0.0)
         assert np.all(np.min([np.abs(others - product) for product in products], axis=0) <= tolerance)
-    assert orthoplex(dim).shape == (2 * dim, dim)
-    assert simplex(dim).shape == (dim + 1, dim)
-    assert incoherence(orthoplex(dim)) == (0 if dim > 1 else -1)
+    assert orthoplex(dim).rows.shape == (2 * dim, dim)
+    assert simplex(dim).rows.shape == (dim + 1, dim)
+    assert incoherence(orthoplex(dim).rows) == (0 if dim > 1 else -1)
+
+
+def test_equiangular_keys_are_what_they_say():
+    for tokens, eps, dtype in ((1, 0.5, np.float64), (9, 0.0, np.float64), (30, 0.7, np.float32)):
+        keys = equiangular_keys(tokens, eps, dtype)
+        assert keys.rows.shape == (tokens, tokens + 1)
+        assert (keys.dtype, keys.bound) == (dtype, eps)
+        gram = np.full((tokens, tokens), eps) + (1 - eps) * np.eye(tokens)
+        assert np.allclose(check_unit_rows(keys.rows) @ keys.rows.T, gram, atol=4 * np.finfo(dtype).eps)
 
 
 @given(st.integers(2, 10), st.floats(-0.5, 0.8), st.integers(1, 300), st.integers(0, 2**32 - 1))
@@ -34,14 +44,15 @@ def test_greedy_keeps_each_point_that_is_far_from_those_kept(dim, eps, attempts,
             kept.append(point)
     packed = greedy_packing(dim, eps, np.random.default_rng(seed), attempts=attempts)
     # The two sums of a product may differ in the last place, which decides nothing but ties.
-    assert np.array_equal(packed, kept)
+    assert np.array_equal(packed.rows, kept)
+    assert packed.bound == max(0.0, eps)
 
 
 def test_greedy_continues_over_batches():
     rng = np.random.default_rng(1)
     packed = greedy_packing(6, 0.6, rng, attempts=20_000)
     assert len(packed) > len(greedy_packing(6, 0.6, np.random.default_rng(1), attempts=4096))
-    assert incoherence(packed) <= 0.6 + 6 * np.finfo(float).eps
+    assert incoherence(packed.rows) <= 0.6 + 6 * np.finfo(float).eps
     assert rng.bit_generator.state == advanced(20_000, 6)
 
 
@@ -59,7 +70,7 @@ def test_greedy_reaches_the_bound_by_default(dim, eps):
     assert packed.dtype == np.float32
     assert len(packed) >= int(packing_bound(dim, eps))
     if len(packed) > 1:
-        assert incoherence(packed) <= eps + (2 * dim + 8) * np.finfo(np.float32).eps / 2
+        assert incoherence(packed.rows) <= eps + (2 * dim + 8) * np.finfo(np.float32).eps / 2
 
 
 def test_greedy_stops_where_told():
@@ -75,8 +86,9 @@ def test_greedy_stops_where_told():
 ])  # fmt: skip
 def test_known_configurations_are_found(dim, eps, size):
     keys = keys_for(dim, eps)
-    assert keys.shape == (size, dim)
-    assert incoherence(keys) == pytest.approx(eps, abs=1e-14)
+    assert keys.rows.shape == (size, dim)
+    assert incoherence(keys.rows) == pytest.approx(eps, abs=1e-14)
+    assert keys.bound == max(0.0, eps)
 
 
 @pytest.mark.parametrize(("call", "message"), [

@@ -10,7 +10,9 @@ from kvfloor.attention.softmax import softmax_attention_reference
 from kvfloor.experiments.claims.optimum.codebook import family_outputs
 from kvfloor.experiments.game.hosts.isolated import Isolated
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 KEYS = gaussian_keys(3, 2, np.random.default_rng(0))
@@ -20,7 +22,7 @@ SPEC = "kvfloor.experiments.claims.optimum.codebook:optimal:query_norm=2.0,eta=0
 
 def encoding(value_dim=2):
     """Return the family: 6 bits in 3 tokens."""
-    return ValuesEncoding.binary(KEYS, value_dim, query_norm=2.0, decoder="typical")
+    return ValuesEncoding.build(Keys(KEYS), value_dim, accuracy=TYPICAL, query_norm=2.0)
 
 
 def test_a_family_is_all_streams_under_plain_attention():

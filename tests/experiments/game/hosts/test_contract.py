@@ -13,10 +13,11 @@ from kvfloor.experiments.game.hosts.isolated import Isolated
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.protocol import Encoding
 from kvfloor.reductions.encodings.tensor import TensorEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 RANDOMNESS = Randomness(4, "hosts")
 
@@ -34,9 +35,9 @@ class Case:
         if isinstance(self.host, TransformerCache):
             return self.host.encoding(64, 32, RANDOMNESS)
         if "+" in self.host.name:
-            return TensorEncoding.binary(gaussian_keys(25, 64, RANDOMNESS.keys()), 4, query_norm=60.0)
-        keys = gaussian_keys(64, 32, RANDOMNESS.keys(), dtype=np.float32)
-        return ValuesEncoding.binary(keys, 8, query_norm=60.0, decoder="typical")
+            return TensorEncoding.build(Keys.drawn("gaussian", 25, 64, RANDOMNESS.keys()), 4, TYPICAL)
+        keys = Keys.drawn("gaussian", 64, 32, RANDOMNESS.keys(), np.float32)
+        return ValuesEncoding.build(keys, 8, accuracy=TYPICAL)
 
 
 HOSTS = "kvfloor.experiments.game.hosts"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kvfloor.attention.gradients import Gradients
-from kvfloor.attention.language_model import Adam, ExactLayer, Weights, loss_and_gradients
+from kvfloor.experiments.claims.knn.language_model import Adam, ExactLayer, Weights, loss_and_gradients
 
 
 def setting(seed=0, count=12, characters=5, dim=4):
@@ -30,8 +30,8 @@ def test_a_prediction_does_not_see_what_comes_after():
     seen = []
 
     class Watched(ExactLayer):
-        def forward(self, queries, keys, values):
-            seen.append(super().forward(queries, keys, values))
+        def forward(self, inputs):
+            seen.append(super().forward(inputs))
             return seen[-1]
 
     changed = text.copy()
@@ -47,8 +47,8 @@ def test_the_gradient_is_that_of_the_layer():
     weights, text, _ = setting(2)
 
     class Deaf(ExactLayer):
-        def backward(self, queries, keys, values, upstream):
-            return Gradients(np.zeros_like(queries), np.zeros_like(keys), np.zeros_like(values))
+        def backward(self, inputs, upstream):
+            return Gradients.zeros(inputs)
 
     _, exact = loss_and_gradients(weights, text, ExactLayer())
     _, deaf = loss_and_gradients(weights, text, Deaf())

@@ -5,13 +5,18 @@ import pytest
 from scipy import stats
 
 from kvfloor.attention import softmax_attention_reference
-from kvfloor.attention.gradients import (
-    attention_gradients,
+from kvfloor.attention.gradients import attention_gradients
+from kvfloor.attention.knn import (
+    CellIndex,
+    GrowingIndex,
+    Inputs,
+    Near,
+    Walk,
     estimated_gradients,
     row_probabilities,
+    truncated_attention,
     truncated_gradients,
 )
-from kvfloor.attention.knn import CellIndex, GrowingIndex, truncated_attention
 
 FALSE_ALARM = 1e-6
 
@@ -50,7 +55,7 @@ def differences(function, arrays, step=1e-5):
 @pytest.mark.parametrize(("causal", "count", "tokens"), [(False, 5, 7), (False, 7, 1), (True, 6, 6)])
 def test_exact_gradients_are_the_finite_differences(causal, count, tokens):
     queries, keys, values, upstream, _ = instance(1, count, tokens)
-    found = attention_gradients(queries, keys, values, upstream, causal=causal)
+    found = attention_gradients(Inputs(queries, keys, values), upstream, causal=causal)
     expected = differences(lambda *a: (upstream * attend(*a, causal)).sum(), [queries, keys, values])
     for one, other in zip((found.queries, found.keys, found.values), expected, strict=True):
         assert np.abs(one - other).max() < 1e-8  # step^2 and rounding / step, both about 1e-10
@@ -59,10 +64,11 @@ def test_exact_gradients_are_the_finite_differences(causal, count, tokens):
 @pytest.mark.parametrize("causal", [False, True])
 def test_truncated_gradients_are_those_of_truncated_attention(causal):
     queries, keys, values, upstream, _ = instance(2, 7, 7)
-    found = truncated_gradients(queries, keys, values, upstream, kept=3, causal=causal)
+    near = Near(3, causal=causal)
+    found = truncated_gradients(Inputs(queries, keys, values), upstream, near)
 
     def loss(*arrays):
-        return (upstream * truncated_attention(*arrays, kept=3, causal=causal).outputs).sum()
+        return (upstream * truncated_attention(Inputs(*arrays), near).outputs).sum()
 
     expected = differences(loss, [queries, keys, values])
     for one, other in zip((found.queries, found.keys, found.values), expected, strict=True):
@@ -71,12 +77,13 @@ def test_truncated_gradients_are_those_of_truncated_attention(causal):
 
 def test_blocks_of_queries_add_up():
     queries, keys, values, upstream, _ = instance(3, 600, 600)
-    whole = attention_gradients(queries, keys, values, upstream)
-    parts = [attention_gradients(queries[i : i + 1], keys, values, upstream[i : i + 1]) for i in range(600)]
+    whole = attention_gradients(Inputs(queries, keys, values), upstream)
+    rows = [slice(i, i + 1) for i in range(600)]
+    parts = [attention_gradients(Inputs(queries[i], keys, values), upstream[i]) for i in rows]
     assert np.allclose(whole.queries, np.vstack([p.queries for p in parts]), atol=1e-12)
     assert np.allclose(whole.keys, sum(p.keys for p in parts), atol=1e-11)
     assert np.allclose(whole.values, sum(p.values for p in parts), atol=1e-11)
-    truncated = truncated_gradients(queries, keys, values, upstream, kept=600)
+    truncated = truncated_gradients(Inputs(queries, keys, values), upstream, Near(600))
     assert np.allclose(truncated.keys, whole.keys, atol=1e-11)
 
 
@@ -99,7 +106,7 @@ def is_unbiased(estimate, exact, rounds, rng):
 @pytest.mark.parametrize("cells", [False, True], ids=["exact index", "cells"])
 def test_the_walk_is_unbiased(causal, given, cells):
     queries, keys, values, upstream, rng = instance(4, 30, 30)
-    exact = attention_gradients(queries, keys, values, upstream, causal=causal)
+    exact = attention_gradients(Inputs(queries, keys, values), upstream, causal=causal)
     outputs = attend(queries, keys, values, causal) if given else None
 
     def index():
@@ -109,18 +116,12 @@ def test_the_walk_is_unbiased(causal, given, cells):
         return GrowingIndex(make) if causal else make(keys)
 
     def estimate(**changes):
-        options = {
-            "kept": 5,
-            "visits": 100,
-            "draws": 3,
-            "outputs": outputs,
-            "causal": causal,
-            "index": index(),
-        }
-        return estimated_gradients(queries, keys, values, upstream, rng=rng, **{**options, **changes})
+        walk = Walk(100, 3, **{"outputs": outputs, **changes})
+        near = Near(5, index(), causal)
+        return estimated_gradients(Inputs(queries, keys, values), upstream, near, walk, rng)
 
     assert is_unbiased(estimate, exact, 400, rng)
-    wrong = attention_gradients(queries, keys, 1.5 * values, upstream, causal=causal)
+    wrong = attention_gradients(Inputs(queries, keys, 1.5 * values), upstream, causal=causal)
     assert not is_unbiased(estimate, wrong, 400, rng)
     if given:
         assert not is_unbiased(lambda: estimate(outputs=-outputs), exact, 400, rng)
@@ -128,10 +129,10 @@ def test_the_walk_is_unbiased(causal, given, cells):
 
 def test_many_samples_come_close():
     queries, keys, values, upstream, rng = instance(5, 40, 40)
-    exact = attention_gradients(queries, keys, values, upstream)
+    exact = attention_gradients(Inputs(queries, keys, values), upstream)
     errors = []
     for visits in (100, 10_000):
-        found = estimated_gradients(queries, keys, values, upstream, kept=8, visits=visits, draws=4, rng=rng)
+        found = estimated_gradients(Inputs(queries, keys, values), upstream, Near(8), Walk(visits, 4), rng)
         errors.append(np.linalg.norm(found.keys - exact.keys))
     assert errors[1] < errors[0] / 4  # a tenth, in expectation
 
@@ -139,14 +140,16 @@ def test_many_samples_come_close():
 def test_rows_without_gradient_stay_without():
     queries, keys, values, upstream, rng = instance(6, 10, 10)
     upstream[:7] = 0
-    found = estimated_gradients(queries, keys, values, upstream, kept=3, visits=50, draws=2, rng=rng)
+    inputs, walk = Inputs(queries, keys, values), Walk(50, 2)
+    found = estimated_gradients(inputs, upstream, Near(3), walk, rng)
     assert not found.queries[:7].any()
-    assert (row_probabilities(queries, upstream)[:7] == 0).all()
-    nothing = estimated_gradients(queries, keys, values, 0 * upstream, kept=3, visits=50, draws=2, rng=rng)
+    assert (row_probabilities(inputs, upstream)[:7] == 0).all()
+    nothing = estimated_gradients(inputs, 0 * upstream, Near(3), walk, rng)
     assert not any(a.any() for a in (nothing.queries, nothing.keys, nothing.values))
     queries[8] = 0  # its gradient is not 0, so that it must stay in play
-    assert row_probabilities(queries, upstream)[8] > 0
-    assert row_probabilities(queries, 0 * upstream) == pytest.approx(np.full(10, 0.1))
+    inputs = Inputs(queries, keys, values)
+    assert row_probabilities(inputs, upstream)[8] > 0
+    assert row_probabilities(inputs, 0 * upstream) == pytest.approx(np.full(10, 0.1))
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -160,10 +163,11 @@ def test_rows_without_gradient_stay_without():
 ])  # fmt: skip
 def test_wrong_arguments_are_told_in_a_sentence(changes, message):
     queries, keys, values, upstream, rng = instance()
-    options = {"kept": 2, "visits": 3, "draws": 2, "rng": rng, **changes}
+    options = {"kept": 2, "visits": 3, "draws": 2, **changes}
+    inputs, near = Inputs(queries, keys, values), Near(options.pop("kept"))
     with pytest.raises(ValueError, match=message):
-        estimated_gradients(queries, keys, values, upstream, **options)
+        estimated_gradients(inputs, upstream, near, Walk(**options), rng)
     with pytest.raises(ValueError, match="upstream have 5 rows"):
-        attention_gradients(queries, keys, values, upstream[:5])
+        attention_gradients(inputs, upstream[:5])
     with pytest.raises(ValueError, match="one query for each token"):
-        attention_gradients(queries[:5], keys, values, upstream[:5], causal=True)
+        attention_gradients(Inputs(queries[:5], keys, values), upstream[:5], causal=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix
 from kvfloor.attention.gradients import Gradients, attention_gradients
+from kvfloor.attention.inputs import Inputs
 
 __all__ = ["Adam", "AttentionLayer", "ExactLayer", "Weights", "loss_and_gradients"]
 
@@ -21,27 +22,27 @@ REACH = 3  # characters that a token's embedding sees: its own and the ones befo
 class AttentionLayer(Protocol):
     """How causal attention is computed, forward and backward."""
 
-    def forward(self, queries: Matrix, keys: Matrix, values: Matrix) -> Matrix:
+    def forward(self, inputs: Inputs) -> Matrix:
         """Return outputs, shape (n, d)."""
 
-    def backward(self, queries: Matrix, keys: Matrix, values: Matrix, upstream: Matrix) -> Gradients:
+    def backward(self, inputs: Inputs, upstream: Matrix) -> Gradients:
         """Return gradients, given those of the outputs."""
 
 
 class ExactLayer:
     """Causal softmax attention and its exact gradients, with the whole matrix of scores in memory."""
 
-    def forward(self, queries: Matrix, keys: Matrix, values: Matrix) -> Matrix:
+    def forward(self, inputs: Inputs) -> Matrix:
         """Return outputs, shape (n, d)."""
-        scores = queries @ keys.T
-        scores[np.triu_indices(len(keys), 1)] = -np.inf
+        scores = inputs.queries @ inputs.keys.T
+        scores[np.triu_indices(len(scores), 1)] = -np.inf
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        outputs: Matrix = weights @ values / weights.sum(axis=1, keepdims=True)
+        outputs: Matrix = weights @ inputs.values / weights.sum(axis=1, keepdims=True)
         return outputs
 
-    def backward(self, queries: Matrix, keys: Matrix, values: Matrix, upstream: Matrix) -> Gradients:
+    def backward(self, inputs: Inputs, upstream: Matrix) -> Gradients:
         """Return the exact gradients."""
-        return attention_gradients(queries, keys, values, upstream, causal=True)
+        return attention_gradients(inputs, upstream, causal=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +130,10 @@ def loss_and_gradients(
     targets = text[REACH:]
     states = sum(table[row] for table, row in zip(parameters.embeddings, seen, strict=True))
     scale = len(parameters.queries) ** -0.5
-    q, k, v = scale * (states @ parameters.queries), states @ parameters.keys, states @ parameters.values
-    mixed = layer.forward(q, k, v)
+    inputs = Inputs(
+        scale * (states @ parameters.queries), states @ parameters.keys, states @ parameters.values
+    )
+    mixed = layer.forward(inputs)
     hidden = states + mixed @ parameters.outputs
     logits = hidden @ parameters.readout
     logits -= logits.max(axis=1, keepdims=True)
@@ -145,7 +148,7 @@ def loss_and_gradients(
     slopes /= count
     to_hidden = slopes @ parameters.readout.T
     to_mixed = to_hidden @ parameters.outputs.T
-    inner = layer.backward(q, k, v, to_mixed)
+    inner = layer.backward(inputs, to_mixed)
     to_q = scale * inner.queries
     to_states = (
         to_hidden

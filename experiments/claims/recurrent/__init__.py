@@ -1,0 +1,1 @@
+"""Claims on recurrent and hybrid states (theory 14)."""
