@@ -112,7 +112,6 @@ class Model:
 def build(
     model: Model,
     weights: Mapping[str, NDArray[Any]],
-    dim: int,
     rows: int,
     *,
     attention: str = "sdpa",
@@ -128,8 +127,6 @@ def build(
     weights : mapping of str to ndarray
         For each layer "0.query" and the others of ``PLACES``, float32, and "unembed", shape (V, H); gains
         that the class does not have are left out, its norms and biases are 1 and 0.
-    dim : int
-        Dimension of a head.
     rows : int
         Rows of the embedding table that `set_rows` can write.
     attention : str
@@ -159,7 +156,7 @@ def build(
         num_hidden_layers=model.layers,
         num_attention_heads=model.heads,
         num_key_value_heads=model.kv_heads,
-        head_dim=dim,
+        head_dim=len(weights["0.key"]) // model.kv_heads,
         max_position_embeddings=1 << 20,
         rms_norm_eps=1e-12,
         tie_word_embeddings=False,

@@ -166,7 +166,7 @@ class Session:
     def _built(self, rows: int, **options: Any) -> Any:
         """Return the model with an embedding table of so many rows."""
         window = self.compressor.sliding_window
-        return build(self.model, self.weights, self.dim, rows, sliding_window=window, **options)
+        return build(self.model, self.weights, rows, sliding_window=window, **options)
 
     def _accounts(self, press: Any, built: Any, cache: Any, tokens: int) -> Written:
         """Return the cache as bytes, and what it takes by each way of counting."""

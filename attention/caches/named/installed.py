@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvfloor.attention.caches.base import Factory
-from kvfloor.attention.caches.registry import CACHES, Registered, registered
+from kvfloor.attention.caches.named.registry import CACHES, Registered, registered
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
