@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
-from kvfloor.reductions.encodings.equality import EqualityEncoding
+from kvfloor.reductions.encodings.beyond_index.disjointness import DisjointnessEncoding
+from kvfloor.reductions.encodings.beyond_index.equality import EqualityEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
