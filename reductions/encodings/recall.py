@@ -13,7 +13,7 @@ import numpy as np
 
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats, check_count, check_outputs
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
@@ -22,7 +22,7 @@ _MOST_VALUES = 2**24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecallEncoding:
+class RecallEncoding(PublicKeys):
     """INDEX over words: token i has the public key k_i and, in its value entries, words of w digits each.
 
     A digit of L is one of L equally spaced levels from -1 to 1, read off at the middle between neighbours: for
@@ -76,16 +76,6 @@ class RecallEncoding:
         return Index(self.tokens * self.words, self.levels**self.width)
 
     @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.keys.dim
-
-    @property
     def value_dim(self) -> int:
         """The digits of a token."""
         return self.width * self.words
@@ -104,13 +94,8 @@ class RecallEncoding:
         eps = self.keys.incoherence()
         if eps >= 1:
             return None
-        needed = log(self.tokens * (2 * self.levels - 3)) / (1 - eps)
-        return Guarantee.above(needed, eps, 0.0, self.keys.failure_probability)
-
-    @property
-    def public_keys(self) -> Floats:
-        """The keys, shape (n, d): public coins."""
-        return self.keys.rows
+        required = log(self.tokens * (2 * self.levels - 3)) / (1 - eps)
+        return Guarantee.above(required, eps, 0.0, self.keys.failure_probability)
 
     def encode(self, x: Symbols) -> Tokens:
         """Return Alice's n tokens for the string x, shape (N,)."""
@@ -121,8 +106,7 @@ class RecallEncoding:
 
     def reader_token(self) -> Tokens:
         """Return Bob's token: zero key, zero value."""
-        zeros = np.zeros((1, self.dim + self.value_dim), self.keys.dtype)
-        return Tokens(zeros[:, : self.dim], zeros[:, self.dim :])
+        return zero_tokens(self.keys, self.value_dim)
 
     def queries(self, indices: Symbols) -> Floats:
         """Return C k_i for every token that holds a word asked for, by ascending i, shape (m, d)."""

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any, NotRequired
 
 import numpy as np
 
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.temperature.noisy import Answers, answered
+from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.experiments.judging.plays import accuracy, carries
+from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.balls import log2_hamming_ball
@@ -59,24 +64,8 @@ def _cell(
     return {"size": n, "rho": rho, "adversary": adversary, "share": share, "cache": cache, "excess": excess}
 
 
-def coarse(scale: Scale) -> list[dict[str, Any]]:
-    """Return answers that are three times as far off as is said."""
-    return [_cell(n, 1.0, "flip", excess=3.0) for n in (64, 256)]
-
-
-def constant(scale: Scale) -> list[dict[str, Any]]:
-    """Return answers of an accuracy that stays as n grows."""
-    return [_cell(n, 1.0, "flip", excess=math.sqrt(n / 64)) for n in (64, 128, 256, 512)]
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return [_cell(512, 1.0, "none", cache="kvfloor.experiments.game.cheats:ModuleGlobal")]
-
-
-def cold(scale: Scale) -> list[dict[str, Any]]:
-    """Return single tokens at a temperature at which they stand out."""
-    return [_cell(512, math.log(512) + 1, "token")]
+COARSE = [_cell(n, 1.0, "flip", excess=3.0) for n in (64, 256)]
+CONSTANT = [_cell(n, 1.0, "flip", excess=math.sqrt(n / 64)) for n in (64, 128, 256, 512)]
 
 
 class Measured(Decoded):
@@ -163,13 +152,11 @@ def _token(keys: Keys, rho: float, eps: float, randomness: Randomness) -> Measur
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check answers, both readings, the exponent and the wire on the rows that bear on each."""
-    share = max(r.measured["certified_bits"] / r.measured["wire_bits"] for r in records)
-    checks = [Check(CARRIES, share < 1, {"largest_certified_share_of_wire": share})]
-    tokens = [
-        r.measured["errors"] / r.measured["symbols"] for r in records if r.parameters["adversary"] == "token"
-    ]
+    checks = [carries(CARRIES, records)]
+    tokens = where(records, adversary="token")
     if tokens:
-        checks.append(Check(SILENT, min(tokens) >= 1 / 3, {"least_error_rate": min(tokens)}))
+        right = max(map(accuracy, tokens))
+        checks.append(Check(SILENT, right <= 2 / 3, {"most_read_rightly": right}))
     played = [r for r in records if r.parameters["adversary"] != "token"]
     if played:
         wrong = sum(r.measured["wrong_beyond_the_gap"] for r in played)
@@ -178,23 +165,23 @@ def judge(records: Sequence[Record]) -> list[Check]:
         within = [r.measured["linear_errors"] <= r.measured["linear_bound"] for r in played]
         least = min(r.measured["linear_bound"] - r.measured["linear_errors"] for r in played)
         checks.append(Check(LINEAR, all(within), {"plays": len(played), "least_slack_bits": least}))
-    series = [r for r in played if r.parameters["cache"] == "exact" and r.parameters["share"] == SHARE]
-    if series:
-        worst = max(r.measured["voted_errors"] / r.measured["symbols"] for r in series)
-        bound = max(cantelli(r.parameters["size"], SHARE) for r in series)
+    rows = where(played, cache="exact", share=SHARE)
+    if rows:
+        worst = max(r.measured["voted_errors"] / r.measured["symbols"] for r in rows)
+        bound = max(cantelli(r.parameters["size"], SHARE) for r in rows)
         checks.append(Check(VOTED, worst <= bound, {"largest_error_rate": worst, "bound": bound}))
-        checks.append(_grows(series))
+        checks.append(_grows(rows))
     return checks
 
 
-def _grows(series: Sequence[Record]) -> Check:
+def _grows(records: Sequence[Record]) -> Check:
     """Check the exponent of the bits that come back over 1/eps, at each temperature, the worse adversary counting."""
     found = {}
-    for rho in sorted({r.parameters["rho"] for r in series}):
-        bits: dict[float, float] = {}
-        for r in (r for r in series if r.parameters["rho"] == rho):
-            size = r.parameters["size"]
-            bits[size] = min(bits.get(size, math.inf), r.measured["recalled_bits"])
+    for rho, rows in grouped(records, "rho").items():
+        bits = {
+            size: min(r.measured["recalled_bits"] for r in same)
+            for size, same in grouped(rows, "size").items()
+        }
         sizes = sorted(bits)
         precisions = [math.sqrt(size) for size in sizes]  # 1/eps, but for a constant
         least = [size - log2_hamming_ball(int(size), int(SHARE * size)) for size in sizes]
@@ -240,32 +227,25 @@ def _draw_bits(axes: "Axes", records: Sequence[Record]) -> None:
     floor = SHARE * rate_distortion(SHARE) / (4 * accuracies**2)
     shade_impossible(axes, accuracies, 0.1, floor)
     axes.plot(accuracies, floor, color=THEORY, linewidth=1, label="floor: 0.0146 tanh² ρ / ε²")
-    played = [
-        r
-        for r in records
-        if r.parameters["adversary"] in ("flip", "focus") and r.parameters["share"] == SHARE
-    ]
+    played = [r for r in where(records, cache="exact", share=SHARE) if r.parameters["adversary"] != "token"]
     looks = {
         0.5: ("s", COLOURS[0], "bits back from answers within ε, ρ = 1/2"),
         1.0: ("o", COLOURS[1], "the same, ρ = 1"),
     }
     for rho, (marker, colour, label) in looks.items():
-        rows = [r for r in played if r.parameters["rho"] == rho]
-        axes.plot([_relative(r) for r in rows], [r.measured["recalled_bits"] for r in rows], marker, color=colour,
+        axes.plot(*series(where(played, rho=rho), _relative, "recalled_bits"), marker, color=colour,
                   markerfacecolor="none", label=label)  # fmt: skip
     names = {"bitpack": ("x", "packed bits of a sample"), "uniform": ("D", "uniform, 2 and 4 bits"),
              "dense": ("^", "float16"), "balance": ("v", "balanced"), "coreset": ("P", "coreset")}  # fmt: skip
     for family, (marker, name) in names.items():
         rows = [r for r in records if r.parameters["cache"].startswith(family)]
-        axes.plot([_relative(r) for r in rows], [r.measured["wire_bits"] for r in rows], marker, color=COLOURS[6],
-                  markersize=5, label=f"{name}: on the wire")  # fmt: skip
+        axes.plot(*series(rows, _relative, "wire_bits"), marker, color=COLOURS[6], markersize=5,
+                  label=f"{name}: on the wire")  # fmt: skip
     axes.set(
         xscale="log", yscale="log", xlim=(1, 0.0008), ylim=(1, 3e8), xlabel="additive accuracy ε / tanh ρ",
         ylabel="bits", title="a   Averages force 1/ε² bits",
     )  # fmt: skip
-    axes.text(
-        0.004, 4, "closed to every cache\nof that accuracy", ha="center", style="italic", color="#555555"
-    )
+    closed(axes, 0.004, 4, "closed to every cache\nof that accuracy", ha="center")
     axes.legend(loc="upper left", fontsize=7, ncols=2)
 
 
@@ -276,10 +256,12 @@ def _relative(record: Record) -> float:
 
 def _draw_errors(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw both readings under flipped answers, and single tokens."""
-    rows = sorted((r.parameters["share"], r.measured["voted_errors"] / r.measured["symbols"],
-                   r.measured["linear_errors"] / r.measured["symbols"])
-                  for r in records if (r.parameters["adversary"], r.parameters["size"]) == ("flip", 256) and r.parameters["rho"] == 1)  # fmt: skip
-    shares, voted, linear = zip(*rows, strict=True)
+    rows = where(records, adversary="flip", size=256, rho=1.0)
+    wrong = [
+        lambda r, reading=reading: r.measured[f"{reading}_errors"] / r.measured["symbols"]
+        for reading in ("voted", "linear")
+    ]
+    shares, voted, linear = series(rows, "share", *wrong)
     ramp = np.linspace(0, 2.1, 200)
     normal = [
         0.5 * math.erfc(math.sqrt(ROUNDS / 2) * c / math.sqrt(1 - c**2)) for c in map(correlation, ramp)
@@ -288,13 +270,11 @@ def _draw_errors(axes: "Axes", records: Sequence[Record]) -> None:
     axes.plot(shares, voted, "o", color=COLOURS[1], label="yes and no, 4 rounds of votes")
     axes.plot(ramp, np.minimum(ramp, 1), "--", color=COLOURS[0], linewidth=1, label="overlaps: at most")
     axes.plot(shares, linear, "s", color=COLOURS[0], label="overlaps themselves")
-    token = [
-        r.measured["errors"] / r.measured["symbols"] for r in records if r.parameters["adversary"] == "token"
-    ]
-    axes.axhline(token[0], color=COLOURS[6], linewidth=1, linestyle=":")
+    token = 1 - accuracy(where(records, adversary="token")[0])
+    axes.axhline(token, color=COLOURS[6], linewidth=1, linestyle=":")
     axes.text(
         1.98,
-        token[0] - 0.015,
+        token - 0.015,
         "single tokens, exact answers",
         ha="right",
         va="top",
@@ -320,22 +300,20 @@ CLAIM = Claim(
         "Yes and no alone suffice up to 4 ε² n / tanh² ρ = 2 ln 2."
     ),
     theory="15",
-    module="kvfloor.experiments.claims.temperature.gap_hamming",
     checks=(GAP, VOTED, LINEAR, GROWS, CARRIES, SILENT),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("answers three times as far off", GAP, coarse),
-        Control("votes three times as far off", VOTED, coarse),
-        Control("overlaps three times as far off", LINEAR, coarse),
-        Control("an accuracy that stays as n grows", GROWS, constant),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("queries that single a token out", SILENT, cold),
+        Control("answers three times as far off", GAP, COARSE),
+        Control("votes three times as far off", VOTED, COARSE),
+        Control("overlaps three times as far off", LINEAR, COARSE),
+        Control("an accuracy that stays as n grows", GROWS, CONSTANT),
+        Control("state outside the bytes", CARRIES, [_cell(512, 1.0, "none", cache=LEAKING)]),
+        Control("queries that single a token out", SILENT, [_cell(512, math.log(512) + 1, "token")]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

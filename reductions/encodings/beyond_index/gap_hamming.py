@@ -18,7 +18,7 @@ import numpy as np
 
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Doubles, Floats, check_outputs, check_within
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.gap_hamming import GapHamming
 from kvfloor.reductions.problems.strings import Questions, Symbols
@@ -27,7 +27,7 @@ _ORTHOGONAL = 1e-5  # inner products of float32 keys that were orthogonal before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GapHammingEncoding:
+class GapHammingEncoding(PublicKeys):
     """GAP-HAMMING on n bits as n tokens with values of one entry.
 
     Parameters
@@ -68,16 +68,6 @@ class GapHammingEncoding:
         return GapHamming(self.tokens, self.rounds, self.seed)
 
     @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.keys.dim
-
-    @property
     def value_dim(self) -> int:
         """One."""
         return 1
@@ -91,11 +81,6 @@ class GapHammingEncoding:
     def guarantee(self) -> Guarantee | None:
         """None: what is proved depends on the gap, see `decided_gap`."""
         return None
-
-    @property
-    def public_keys(self) -> Floats | None:
-        """The keys."""
-        return self.keys.rows
 
     def decided_gap(self, eps: float) -> float:
         """Return the overlap beyond which every answer is right, from attention within an additive eps.
@@ -118,7 +103,7 @@ class GapHammingEncoding:
 
     def reader_token(self) -> Tokens:
         """Return no token: Bob brings none."""
-        return Tokens(self.keys.rows[:0], np.empty((0, 1), self.keys.dtype))
+        return zero_tokens(self.keys, 1, 0)
 
     def queries(self, questions: Questions) -> Floats:
         """Return the two queries of each string, shape (2 k, d): first all with +, then all with -."""

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from kvfloor.reductions.encodings.recall import RecallEncoding
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.keys.projections import gaussian_keys
 
 
 def attention(encoding, x, indices):
@@ -21,7 +20,7 @@ def attention(encoding, x, indices):
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(2, 9), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_every_word_is_read(tokens, width, levels, words, seed):
     rng = np.random.default_rng(seed)
-    encoding = RecallEncoding(Keys(gaussian_keys(tokens, 16, rng)), width, levels, words)
+    encoding = RecallEncoding(Keys.drawn("gaussian", tokens, 16, rng), width, levels, words)
     problem = encoding.problem
     assert (problem.length, problem.alphabet) == (tokens * words, levels**width)
     x = problem.sample(rng)
@@ -32,7 +31,7 @@ def test_every_word_is_read(tokens, width, levels, words, seed):
 @given(st.floats(0, 0.999), st.integers(0, 2**32 - 1))
 def test_signs_are_read_at_every_relative_accuracy(eta, seed):
     rng = np.random.default_rng(seed)
-    encoding = RecallEncoding(Keys(gaussian_keys(20, 16, rng)), 8)
+    encoding = RecallEncoding(Keys.drawn("gaussian", 20, 16, rng), 8)
     x, every = encoding.problem.sample(rng), np.arange(20)
     for factor in (1 - eta, 1 + eta):
         assert encoding.decode(factor * attention(encoding, x, every), every).tolist() == x.tolist()
@@ -40,7 +39,7 @@ def test_signs_are_read_at_every_relative_accuracy(eta, seed):
 
 def test_a_norm_that_is_too_small_fails():
     rng = np.random.default_rng(0)
-    keys = Keys(gaussian_keys(64, 16, rng))
+    keys = Keys.drawn("gaussian", 64, 16, rng)
     x = RecallEncoding(keys, 12).problem.sample(rng)
     cold = RecallEncoding(keys, 12, norm=2.0)
     assert (cold.decode(attention(cold, x, np.arange(64)), np.arange(64)) != x).any()
