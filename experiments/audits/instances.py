@@ -11,9 +11,9 @@ from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Encoding
+from kvfloor.reductions.encodings.streams.visual import largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.visual import largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import FloatType
 

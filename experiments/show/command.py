@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.judging.claim import Claim
 
-__all__ = ["main", "run_claim"]
+__all__ = ["main"]
 
 RESULTS = "kvfloor.sqlite"
 FIGURES = "figures"
@@ -476,8 +476,3 @@ def merge(results: tuple[str, ...], into: str) -> None:
     modules = [claim.module for claim in all_claims().values()]
     for merged in run([Path(name) for name in results], Path(into), modules):
         click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
-
-
-def run_claim(claim: str) -> None:
-    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
-    main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")

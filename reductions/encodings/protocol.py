@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 
 
@@ -222,6 +225,34 @@ class Encoding(Protocol):
         ValueError
             If a shape or a question does not fit.
         """
+
+
+class PublicKeys:
+    """What an encoding has whose keys are public coins, so that x lives in the values alone: tokens as it has keys."""
+
+    __slots__: tuple[str, ...] = ()
+    keys: Keys
+
+    @property
+    def tokens(self) -> int:
+        """Number n of tokens Alice writes."""
+        return len(self.keys)
+
+    @property
+    def dim(self) -> int:
+        """Key dimension d."""
+        return self.keys.dim
+
+    @property
+    def public_keys(self) -> Floats:
+        """The keys, shape (n, d): public coins."""
+        return self.keys.rows
+
+
+def zero_tokens(keys: Keys, value_dim: int, count: int = 1) -> Tokens:
+    """Return tokens of a reader whose keys and values are 0, of the dimension and type of the keys."""
+    zeros = np.zeros((count, keys.dim + value_dim), keys.dtype)
+    return Tokens(zeros[:, : keys.dim], zeros[:, keys.dim :])
 
 
 class Inside:

@@ -14,8 +14,8 @@ from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.streams.windowed import WindowEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.windowed import WindowEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 

@@ -17,7 +17,6 @@ from kvfloor.reductions.encodings.levels import Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.keys.projections import gaussian_keys
 
 
 def encoding(tokens=64, value_dim=8, eta=0.0):
@@ -161,7 +160,7 @@ def test_blocks_of_appending_do_not_matter(monkeypatch):
 
 
 PROBLEMS = {
-    "disjointness": lambda rng: DisjointnessEncoding(gaussian_keys(256, 64, rng), eta=0.3),
+    "disjointness": lambda rng: DisjointnessEncoding(Keys.drawn("gaussian", 256, 64, rng), eta=0.3),
     "equality": lambda rng: EqualityEncoding(Keys.drawn("gaussian", 64, 48, rng), width=4, eta=0.3),
 }
 
