@@ -11,7 +11,7 @@ from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Certified
@@ -108,7 +108,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         parameters["cache"],
         randomness,
         eta=parameters["eta"],
-        positions=parameters.get("positions"),
+        asking=Asking(parameters.get("positions")),
     )
     whole = len(keys) <= LARGEST_WHOLE or parameters.get("all_pairs", False)
     return {

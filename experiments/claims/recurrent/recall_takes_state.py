@@ -13,7 +13,7 @@ from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
-from kvfloor.experiments.game.protocol import play_symbols
+from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Decoded
@@ -109,7 +109,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         "sums": lambda: RecallEncoding(keys, 1, words=CHANNELS, norm=NORM),
         "table": lambda: RecallEncoding(keys, 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
     }[instance]()
-    wire_bits, _, wrong = play_symbols(encoding, parameters["cache"], randomness)
+    played = play_in_full(encoding, parameters["cache"], randomness)
+    wire_bits, wrong = played.transcript.wire_bits, played.wrong
     problem = encoding.problem
     certificate = one_shot_certificate(problem.length, int(wrong.sum()), problem.alphabet)
     measured: Measured = {
