@@ -6,7 +6,7 @@ import numpy as np
 
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.softmax import softmax_attention
-from kvfloor.experiments.game.parties import InProcess
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.checks import Floats
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
@@ -62,17 +62,16 @@ def answered(encoding: Encoding, cache: str, randomness: Randomness) -> Answers:
     Answers
         Outputs are float64.
     """
-    problem, channel = encoding.problem, InProcess()
+    problem, host = encoding.problem, NumpyCache("dense:dtype=float64" if cache == "exact" else cache)
     x = problem.sample(randomness.secret())
     coins = Coins(randomness.coins_seed(), encoding.public_keys)
     stream, token = encoding.encode(x), encoding.reader_token()
     assert isinstance(stream, Tokens)
     assert isinstance(token, Tokens)
-    spec = "dense:dtype=float64" if cache == "exact" else cache
-    payload = channel.send(spec, coins, stream)
+    payload = host.write(stream, coins).payload
     questions = problem.reconstruction(np.arange(problem.length))
     queries = encoding.queries(questions)
     keys, values = np.concatenate([stream.keys, token.keys]), np.concatenate([stream.values, token.values])
     exact = softmax_attention(queries.astype(np.float64), keys, values)
-    outputs = exact if cache == "exact" else channel.receive(spec, coins, payload, token, queries)
+    outputs = exact if cache == "exact" else host.ask(payload, token, queries, coins)
     return Answers(x, questions, outputs.astype(np.float64), exact, 8 * len(payload))
