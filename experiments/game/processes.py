@@ -79,7 +79,7 @@ def _run(
         (path / "payload").write_bytes(payload)
         request = {"cache": cache, "seed": coins.seed, "stream": [*stream.named]}
         (path / "request.json").write_text(json.dumps(request | ({"readers": [*readers]} if readers else {})))
-        # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
+        # -P keeps the current folder from shadowing what we import; for the cache it comes first, as for a script.
         party = subprocess.Popen(
             [sys.executable, "-P", "-m", "kvfloor.experiments.game.processes", role, folder],
             stdin=subprocess.DEVNULL,
@@ -136,7 +136,7 @@ def _party(role: str, path: Path) -> bytes:
 
 def _main(role: str, folder: str) -> int:
     """Run one party; leave its reply, or one sentence on what went wrong, in the folder."""
-    sys.path.append(os.getcwd())
+    sys.path.insert(0, os.getcwd())
     path = Path(folder)
     try:
         (path / "reply").write_bytes(_party(role, path))
