@@ -112,11 +112,11 @@ class Model:
 def build(
     model: Model,
     weights: Mapping[str, NDArray[Any]],
+    dim: int,
     rows: int,
     *,
     attention: str = "sdpa",
     sliding_window: int | None = None,
-    name: str = "",
 ) -> Any:
     """Return a model with these weights and an embedding table of zeros.
 
@@ -127,14 +127,14 @@ def build(
     weights : mapping of str to ndarray
         For each layer "0.query" and the others of ``PLACES``, float32, and "unembed", shape (V, H); gains
         that the class does not have are left out, its norms and biases are 1 and 0.
+    dim : int
+        Dimension of a head.
     rows : int
         Rows of the embedding table that `set_rows` can write.
     attention : str
         "sdpa" or "eager".
     sliding_window : int, optional
         Tokens that a query sees; all of them by default.
-    name : str
-        Where the model says that it comes from: a folder with a tokenizer, for compressors that ask.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def build(
         num_hidden_layers=model.layers,
         num_attention_heads=model.heads,
         num_key_value_heads=model.kv_heads,
-        head_dim=len(weights["0.key"]) // model.kv_heads,
+        head_dim=dim,
         max_position_embeddings=1 << 20,
         rms_norm_eps=1e-12,
         tie_word_embeddings=False,
@@ -167,7 +167,6 @@ def build(
         **_window(model, sliding_window),
     )
     config._attn_implementation = attention
-    config._name_or_path = name
     state = {
         f"model.layers.{layer}.{PLACES[part]}.weight": torch.from_numpy(np.ascontiguousarray(matrix))
         for (layer, part), matrix in ((k.split("."), v) for k, v in weights.items() if k != "unembed")

@@ -107,7 +107,9 @@ class Session:
         for attention in ("sdpa", "eager"):
             press = self.compressor.press()
             with tempfile.TemporaryDirectory(prefix="kvfloor-") as folder:
-                built = self._built(len(facts), attention=attention, name=folder)
+                built = self._built(len(facts), attention=attention)
+                # Where it comes from: some compressors ask for a tokenizer there.
+                built.name_or_path = built.config.name_or_path = folder
                 cache = self.compressor.cache(built.config, len(facts))
                 _write_tokenizer(Path(folder))
                 try:
@@ -166,7 +168,7 @@ class Session:
     def _built(self, rows: int, **options: Any) -> Any:
         """Return the model with an embedding table of so many rows."""
         window = self.compressor.sliding_window
-        return build(self.model, self.weights, rows, sliding_window=window, **options)
+        return build(self.model, self.weights, self.dim, rows, sliding_window=window, **options)
 
     def _accounts(self, press: Any, built: Any, cache: Any, tokens: int) -> Written:
         """Return the cache as bytes, and what it takes by each way of counting."""

@@ -30,7 +30,7 @@ def test_a_wrong_model_is_one_sentence(text, sentence):
 
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2"])
 def test_every_class_is_plain_attention_on_selector_matrices(torch, weights, architecture):
-    built = build(Model(architecture, heads=2), weights, 40)
+    built = build(Model(architecture, heads=2), weights, 8, 40)
     rows = np.random.default_rng(3).standard_normal((40, 64)).astype(np.float32)
     with torch.no_grad(), quiet():
         ids = set_rows(built, rows)
@@ -52,7 +52,7 @@ def test_every_class_is_plain_attention_on_selector_matrices(torch, weights, arc
 
 
 def test_the_table_holds_the_rows_and_nothing_else(torch, weights):
-    built = build(Model(heads=2), weights, 5)
+    built = build(Model(heads=2), weights, 8, 5)
     set_rows(built, np.ones((5, 64), np.float32))
     ids = set_rows(built, np.full((2, 64), 3, np.float32))
     table = built.model.embed_tokens.weight
@@ -63,16 +63,16 @@ def test_the_table_holds_the_rows_and_nothing_else(torch, weights):
 
 def test_a_missing_or_misshapen_matrix_is_told(torch, weights):
     with pytest.raises(ValueError, match=r"Llama needs a matrix model\.layers\.1"):
-        build(Model(layers=2, heads=2), weights, 4)
+        build(Model(layers=2, heads=2), weights, 8, 4)
     with pytest.raises(ValueError, match=r"q_proj.weight has shape \(16, 64\), expected \(32, 64\)"):
-        build(Model(heads=4), weights, 4)
+        build(Model(heads=4), weights, 8, 4)
     with pytest.raises(ValueError, match="llama has no sliding window"):
-        build(Model(heads=2), weights, 4, sliding_window=3)
+        build(Model(heads=2), weights, 8, 4, sliding_window=3)
 
 
 def test_positions_do_not_matter(torch, weights):
     for architecture in ARCHITECTURES:
-        built = build(Model(architecture, heads=2), weights, 2)
+        built = build(Model(architecture, heads=2), weights, 8, 2)
         rotary = built.model.rotary_emb(torch.zeros(1, 1, 64), torch.tensor([[0, 1 << 19]]))
         assert rotary[0].eq(1).all(), architecture
         assert rotary[1].abs().max() < 1e-9, architecture

@@ -110,7 +110,7 @@ def test_one_greedily_generated_token_is_the_bit(extra):
     from kvfloor.attention.engines.transformers import sessions
 
     encoding, _, x, payload = written(TransformerCache(FULL), Randomness(5, "test"))
-    built = models.build(Model(), encoding.compiled.weights(), 1)
+    built = models.build(Model(), encoding.compiled.weights(), 32, 1)
     for index in range(0, 4096, 331):
         cache = sessions._restored(Compressor.parse(FULL), built, payload, 128)
         question = models.set_rows(built, encoding.compiled.bit_questions(np.array([index])))
