@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 import signal
 import sys
@@ -15,8 +16,6 @@ from kvfloor import __version__
 from kvfloor.experiments.show import screen
 
 if TYPE_CHECKING:
-    from kvfloor.experiments.audits.auditor import Audit
-    from kvfloor.experiments.audits.real_auditor import RealAudit
     from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.judging.claim import Claim
 
@@ -330,34 +329,17 @@ def audit(
     values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
-    from kvfloor.attention.engines.transformers.model import Model
-    from kvfloor.experiments.audits.auditor import audit as run
-    from kvfloor.experiments.audits.real_auditor import audit as run_real
-    from kvfloor.experiments.audits.real_auditor import is_real
-    from kvfloor.experiments.game.real import Setting
+    from kvfloor.experiments.audits.audit import audit as run
 
-    result: Audit | RealAudit
+    sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
+    how: dict[str, Any] = {"readers": readers or None, "feed": feed, "readout": readout}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the parties are ended, too
     with screen.spinner(f"auditing {cache}"):
-        if is_real(cache):
-            if (value_dim, levels, sides, readers) != (None, 2, "values", ()):
-                raise ValueError(
-                    "a transformer holds bits in its values and is read by a threshold: "
-                    "leave out --value-dim, --levels, --sides, --reader"
-                )
-            setting = Setting(cache, Model.parse(model or "llama"), tokens or 512, dim, feed, readout)
-            result = run_real(setting, seed=seed)
-        else:
-            sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
-            kind: Any = model or "attention"
-            result = run(cache, model=kind, **sizes, sides=sides, seed=seed, readers=readers or None)
+        result = run(cache, model=model, sides=sides, seed=seed, **sizes, **how)
     if as_json:
-        screen.print_json(dataclasses.asdict(result))
+        screen.print_json(result.to_dict())
     else:
-        table = screen.table("", "", "", title=f"audit of {result.cache}")
-        for row in screen.audit_rows(result):
-            table.add_row(*row)
-        screen.print_table(table)
+        screen.print_audit(result)
     sys.exit(result.verdict == "impossible")
 
 
@@ -379,12 +361,13 @@ def leaderboard(
     \b
     kvfloor leaderboard --figures tables
     """
-    from kvfloor.experiments.audits import leaderboard as board
+    from kvfloor.experiments.claims.transformers.leaderboard import tasks
     from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.show.leaderboard_page import COLUMNS
+    from kvfloor.experiments.engine.sweep import run
+    from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish
     from kvfloor.experiments.show.stopping import stops_with
 
-    wanted = board.tasks()
+    wanted = tasks()
     with executor_of(executor, workers) as workplace, _opened(results, figures) as store:
 
         def stopped() -> str:
@@ -392,13 +375,9 @@ def leaderboard(
             return f"Stopped: finished plays are in {results}; the same command continues."
 
         with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
-            rows = board.leaderboard(
-                store=store,
-                folder=Path(figures),
-                executor=workplace,
-                seed=seed,
-                progress=lambda plays: advance("leaderboard", plays),
-            )
+            progress = functools.partial(advance, "leaderboard")
+            records, lost = run(wanted, store, seed=seed, executor=workplace, progress=progress)
+            rows = publish(records, lost, Path(figures), seed)
     if as_json:
         screen.print_json(rows)
         return

@@ -17,7 +17,7 @@ from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 class Stream:
     """Consecutive tokens as equally long arrays, in the order in which a cache is given them.
 
-    Fields alternate between keys (n, d) and values (n, d_v).
+    Fields alternate between keys (n, d) and values (n, d_v), or there is one of whole tokens.
 
     Raises
     ------
@@ -95,6 +95,24 @@ class TensorTokens(Stream):
     values2: Floats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows(Stream):
+    """Tokens of which only their embeddings are known: rows of a model's embedding table (theory 12).
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, H)
+        One row per token.
+    """
+
+    rows: Floats
+
+    @property
+    def value_dim(self) -> int:
+        """The number H of columns: keys and values are both made of them."""
+        return self.dim
+
+
 def stream_of(named: Mapping[str, Floats]) -> Stream:
     """Return the stream whose arrays have these names.
 
@@ -113,7 +131,7 @@ def stream_of(named: Mapping[str, Floats]) -> Stream:
     ValueError
         If no stream has arrays of these names.
     """
-    for kind in (Tokens, TensorTokens):
+    for kind in (Tokens, TensorTokens, Rows):
         if set(kind.__slots__) == set(named):
             return kind(**named)
     raise ValueError(f"no stream consists of {', '.join(named)}")

@@ -13,7 +13,7 @@ from kvfloor.experiments.drawing.panels import closed, draw_frontier
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
-from kvfloor.experiments.game.protocol import Transcript, play_symbols
+from kvfloor.experiments.game.protocol import Transcript, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import CERTIFICATE_BITS
@@ -125,10 +125,10 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     else:
         addresses = Keys.drawn("gaussian", parameters["tokens"], 64, randomness.keys(), np.float32)
         encoding = KeysEncoding.build(addresses, Layout.of_half(128, 64, both=True))
-    wire_bits, indices, wrong = play_symbols(encoding, cache, randomness, eta=eta)
-    in_keys = indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
+    played = play_in_full(encoding, cache, randomness, eta=eta)
+    wrong, in_keys = played.wrong, played.indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
     return {
-        "wire_bits": wire_bits,
+        "wire_bits": played.transcript.wire_bits,
         "errors": {"keys": int(wrong[in_keys].sum()), "values": int(wrong[~in_keys].sum())},
         "symbols": {"keys": int(in_keys.sum()), "values": int((~in_keys).sum())},
     }

@@ -10,7 +10,7 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import series, where

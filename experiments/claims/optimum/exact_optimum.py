@@ -12,7 +12,7 @@ from kvfloor.experiments.claims.optimum.codebook import codebook, family_outputs
 from kvfloor.experiments.drawing.panels import closed, draw_frontier, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import InProcess
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import series, where
@@ -119,13 +119,13 @@ def _keys(kind: str, parameters: dict[str, Any], randomness: Randomness) -> Any:
 
 def _run(encoding: ValuesEncoding, cache: str, eta: float) -> Ran:
     """Send every stream of a family through a cache; compare with exact attention over all tokens."""
-    channel, coins, length = InProcess(), Coins(0, encoding.public_keys), encoding.problem.length
+    host, coins, length = NumpyCache(cache), Coins(0, encoding.public_keys), encoding.problem.length
     queries, token = encoding.queries(np.arange(length)), encoding.reader_token()
     payloads, wrong, wire_bits = set(), 0, 0
     for stream in range(1 << length):
         tokens = encoding.encode(stream >> np.arange(length) & 1)
-        payload = channel.send(cache, coins, tokens)
-        answers = channel.receive(cache, coins, payload, token, queries)
+        payload = host.write(tokens, coins).payload
+        answers = host.ask(payload, token, queries, coins)
         exact = softmax_attention_reference(
             queries, np.vstack([tokens.keys, token.keys]), np.vstack([tokens.values, token.values])
         )

@@ -12,7 +12,7 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
-from kvfloor.attention.engines.transformers.model import Model
 from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game import real
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
+from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Compressed
 from kvfloor.experiments.judging.plays import accuracy
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
         budget = f"target_size={round((1 - removed) * tokens)}"
     heads = parameters.get("kv_heads", 1)
     spec = f"kvpress:{parameters['press']},{budget}"
-    return cast(Compressed, real.measure(real.Setting(spec, Model(heads=heads), tokens, DIM), randomness))
+    return counted(TransformerCache(spec, f"llama:heads={heads}"), tokens, DIM, randomness)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

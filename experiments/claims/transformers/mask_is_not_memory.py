@@ -1,16 +1,17 @@
 """A mask frees no memory: methods that mask what they drop allocate the full cache (theory 12)."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game import real
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
+from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ MASKS = "a method that masks takes the full cache, in memory and on the wire"
 SAYS = "a method that masks says that it takes less"
 DROPS = "a method that drops takes exactly the tokens it keeps"
 
+DIM = 64
 MASKING = {
     "AdaKV": "kvpress:AdaKVPress,press=SnapKVPress,compression_ratio={removed}",
     "CriticalAdaKV": "kvpress:CriticalAdaKVPress,press=SnapKVPress,compression_ratio={removed}",
@@ -55,7 +57,7 @@ def _presented(
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
-    return cast(Compressed, real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness))
+    return counted(TransformerCache(spec), parameters["tokens"], DIM, randomness)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
