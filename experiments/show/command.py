@@ -10,6 +10,7 @@ import click
 
 from kvfloor import __version__
 from kvfloor.experiments.show import screen
+from kvfloor.experiments.show.stored import rerun, show
 
 if TYPE_CHECKING:
     from kvfloor.experiments.audits.auditor import Audit
@@ -439,6 +440,10 @@ def merge(results: tuple[str, ...], into: str) -> None:
     modules = [claim.module for claim in all_claims().values()]
     for merged in run([Path(name) for name in results], Path(into), modules):
         click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
+
+
+main.add_command(show)
+main.add_command(rerun)
 
 
 def run_claim(claim: str) -> None:
