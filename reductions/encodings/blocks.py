@@ -9,14 +9,14 @@ finds the scale again; with an offset the first is the offset and the second the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, inf, log
+from math import floor, log
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.reductions.checks import Floats, check_outputs
+from kvfloor.reductions.checks import Floats, check_norm, check_outputs
 from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.keys.incoherence import check_unit_rows
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 
@@ -134,8 +134,8 @@ class BlockEncoding:
 
     Parameters
     ----------
-    keys : ndarray, shape (n, d)
-        Unit keys: public coins, independent of the string.
+    keys : Keys
+        n public coins.
     value_dim : int
         Value dimension d_v, a multiple of the format's block.
     format : BlockFormat
@@ -151,7 +151,7 @@ class BlockEncoding:
         If an argument is not as described.
     """
 
-    keys: Floats
+    keys: Keys
     value_dim: int
     format: BlockFormat
     query_norm: float
@@ -160,13 +160,11 @@ class BlockEncoding:
     guarantee = None
 
     def __post_init__(self) -> None:
-        check_unit_rows(self.keys)
         if self.value_dim < 1 or self.value_dim % self.format.block:
             raise ValueError(
                 f"value_dim must be a multiple of the block {self.format.block}, got {self.value_dim}"
             )
-        if not 0 <= self.query_norm < inf:
-            raise ValueError(f"query_norm must be finite and at least 0, got {self.query_norm}")
+        check_norm("query_norm", self.query_norm)
 
     @property
     def problem(self) -> Index:
@@ -181,12 +179,12 @@ class BlockEncoding:
     @property
     def dim(self) -> int:
         """Key dimension d."""
-        return int(self.keys.shape[1])
+        return self.keys.dim
 
     @property
     def public_keys(self) -> Floats:
         """The keys, shape (n, d): public coins."""
-        return self.keys
+        return self.keys.rows
 
     @property
     def _row(self) -> int:
@@ -194,80 +192,27 @@ class BlockEncoding:
         return self.value_dim // self.format.block * self.format.symbols
 
     def encode(self, x: Symbols) -> Tokens:
-        """Return Alice's n tokens.
-
-        Parameters
-        ----------
-        x : ndarray of int, shape (N,)
-            Symbols in 0..q-1.
-
-        Returns
-        -------
-        Tokens
-            The keys, and values in float64.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not a string of the problem.
-        """
+        """Return the keys, and values in float64; see `Encoding.encode`."""
         symbols = self.problem.check_string(x).reshape(-1, self.format.symbols)
         values = self.format.written(symbols).reshape(self.tokens, self.value_dim)
-        return Tokens(self.keys, values if self.basis is None else values @ self.basis)
+        return Tokens(self.public_keys, values if self.basis is None else values @ self.basis)
 
     def reader_token(self) -> Tokens:
-        """Return Bob's token: key and value are 0.
-
-        Returns
-        -------
-        Tokens
-            One token.
-        """
+        """Return Bob's token: key and value are 0."""
         return Tokens(np.zeros((1, self.dim)), np.zeros((1, self.value_dim)))
 
     def queries(self, indices: Symbols) -> Floats:
-        """Return C k_i for every token i that holds a symbol asked for, by ascending i.
-
-        Parameters
-        ----------
-        indices : ndarray of int, shape (k,)
-            Positions in 0..N-1.
-
-        Returns
-        -------
-        ndarray, shape (m, d)
-            One query per token.
-
-        Raises
-        ------
-        ValueError
-            If `indices` is empty or leaves the range.
-        """
-        return self.keys[np.unique(self.problem.check_indices(indices) // self._row)] * self.query_norm
+        """Return C k_i for every token i that holds a symbol asked for, by ascending i; see `Encoding.queries`."""
+        asked = np.unique(self.problem.check_indices(indices) // self._row)
+        queries: Floats = self.public_keys[asked] * self.keys.dtype.type(self.query_norm)
+        return queries
 
     def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
-        """Return the symbols read from the outputs of `queries(indices)`.
-
-        Parameters
-        ----------
-        outputs : ndarray, shape (m, d_v)
-            One row per query.
-        indices : ndarray of int, shape (k,)
-            The positions asked for.
-
-        Returns
-        -------
-        ndarray of int, shape (k,)
-            Symbols in 0..q-1.
-
-        Raises
-        ------
-        ValueError
-            If a shape or an index does not fit.
-        """
+        """Return the symbols read from the outputs of `queries(indices)`; not monotone where scales are read."""
         token, place = np.divmod(self.problem.check_indices(indices), self._row)
         asked, row = np.unique(token, return_inverse=True)
         outputs = np.asarray(check_outputs(outputs, len(asked), self.value_dim), np.float64)
         values = outputs if self.basis is None else outputs @ self.basis.T
         read = self.format.read(values.reshape(-1, self.format.block)).reshape(len(asked), self._row)
-        return read[row, place].astype(self.problem.dtype)
+        symbols: Symbols = read[row, place].astype(self.problem.dtype)
+        return symbols

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from kvfloor.reductions.encodings.keyside import KeysEncoding
 
-from kvfloor.reductions.encodings.heads import MultiHeadEncoding
+from kvfloor.reductions.accuracy import TYPICAL
+from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
+from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.weights.compiler import Shape
 from kvfloor.reductions.weights.passage import Passage
 
@@ -46,12 +48,11 @@ def heads_of(kind, shape, tokens, rng):
     """Return an encoding a head."""
     for _ in range(shape.layers * shape.kv_heads):
         if kind == "keys":
-            yield KeysEncoding.draw(tokens, shape.dim, shape.dim, rng, both=True)
+            addresses = Keys.drawn("gaussian", tokens, shape.dim // 2, rng)
+            yield KeysEncoding.build(addresses, Layout.of_half(shape.dim, shape.dim, both=True))
         else:
-            keys = gaussian_keys(tokens, shape.dim, rng, dtype=np.float64)
-            yield ValuesEncoding.from_levels(
-                keys, shape.dim, np.linspace(0, 1, 8), decoder="typical", query_norm=90.0
-            )
+            keys = Keys.drawn("gaussian", tokens, shape.dim, rng)
+            yield ValuesEncoding.build(keys, shape.dim, Levels.equal(8), TYPICAL, query_norm=90.0)
 
 
 @pytest.mark.parametrize("kind", ["values", "keys"])
