@@ -1,31 +1,69 @@
-"""The commands that look at single stored rows: `kvfloor show` and `kvfloor rerun`."""
+"""The commands about what is stored: `kvfloor report`, `merge`, `show` and `rerun`."""
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kvfloor.experiments.show import screen
+from kvfloor.experiments.show.group import SEED, Subcommand, as_json, on_results
 
 if TYPE_CHECKING:
     from kvfloor.experiments.engine.store import Record
 
-__all__ = ["rerun", "show"]
+__all__ = ["merge", "report", "rerun", "show"]
 
 SHOWN_DIGITS = 12
-on_results = click.option(
-    "--results", type=click.Path(dir_okay=False), default="kvfloor.sqlite", help="Store of finished work."
-)
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
 
-@click.command()
+@click.command(cls=Subcommand)
+@on_results
+@click.option("--out", type=click.Path(dir_okay=False), default="report.html", help="The page to write.")
+@click.option("--seed", type=SEED, default=0, help="Root seed of the runs to report.")
+def report(results: str, out: str, seed: int) -> None:
+    """Write verdicts, evidence and figures on one page of HTML.
+
+    Nothing is run. Each claim is shown at the largest scale of which every block is stored.
+
+    \b
+    kvfloor report --results all.sqlite --out all.html
+    """
+    from kvfloor.experiments.engine.store import Store
+    from kvfloor.experiments.show.report import write_report
+
+    with Store(results, writable=False) as store:
+        shown = write_report(store, out, seed=seed)
+    whole = sum(section.verdict is not None for section in shown)
+    click.echo(f"{out}: {whole} of {len(shown)} claims; run `kvfloor reproduce` for the others.")
+
+
+@click.command(cls=Subcommand)
+@click.argument("results", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option("--into", required=True, type=click.Path(dir_okay=False), help="The store they are added to.")
+def merge(results: tuple[str, ...], into: str) -> None:
+    """Put the finished work of several stores into one.
+
+    What is there already is not added twice; if anything is wrong with a store, nothing is added at all.
+
+    \b
+    kvfloor merge a.sqlite b.sqlite --into all.sqlite
+    """
+    from kvfloor.experiments.claims import all_claims
+    from kvfloor.experiments.engine.merging import merge as run
+
+    modules = [claim.module for claim in all_claims().values()]
+    for merged in run([Path(name) for name in results], Path(into), modules):
+        click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
+
+
+@click.command(cls=Subcommand)
 @click.argument("row")
 @on_results
 @as_json
 def show(row: str, results: str, as_json: bool) -> None:
-    r"""Tell what a stored row says, and where it comes from.
+    """Tell what a stored row says, and where it comes from.
 
     ROW is the beginning of a row's id; the id of a claim lists that claim's rows.
 
@@ -60,12 +98,12 @@ def show(row: str, results: str, as_json: bool) -> None:
     screen.print_table(table)
 
 
-@click.command()
+@click.command(cls=Subcommand)
 @click.argument("row")
 @on_results
 @as_json
 def rerun(row: str, results: str, as_json: bool) -> None:
-    r"""Measure a stored row once more and tell whether the bytes agree.
+    """Measure a stored row again, and compare the bytes.
 
     ROW is the beginning of a row's id, as `kvfloor show CLAIM` lists them. Exit status 1 if they do not agree.
 
