@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import LARGEST, Matrix, integer, matrix, token_block
+from kvfloor.attention.kernel.blocks import Tokens
+from kvfloor.attention.kernel.limits import FOLD, MOST_LEFT_OUT, SHARE, Limits, rounding
 from kvfloor.attention.kernel.mirror import attend_mirrored, mirrored_edges, multiples
 from kvfloor.attention.kernel.strips import attend
-from kvfloor.attention.kernel.sums import FOLD, Asked, Limits, Tokens
+from kvfloor.attention.kernel.sums import Asked
 
 __all__ = [
     "scaled_values",
@@ -112,10 +114,11 @@ def softmax_attention(
         wide = softmax_attention(q.astype(np.float64), k, v, query_block=query_block, key_block=key_block)
         return wide.astype(np.float32)
     edges = [*range(0, len(k), key_block), len(k)]
+    limits = Limits(dtype, len(k), k.shape[1], _run(len(k), key_block))
 
     def attended(scaled: Matrix) -> Matrix:
         tokens = Tokens(k.astype(dtype, copy=False), scaled, edges, query_block)
-        return attend(Asked(tokens, q, FOLD, bounds, Limits.of(dtype, *k.shape)))
+        return attend(Asked(tokens, q, FOLD, bounds, limits))
 
     return _with_scaled(v.astype(dtype, copy=False), attended)
 
@@ -173,7 +176,13 @@ def _mirrored(k: Matrix, v: Matrix, start: int, scale: float, count: int, block:
     def attended(scaled: Matrix) -> Matrix:
         wide = k.astype(dtype, copy=False)
         tokens = Tokens(wide, scaled, mirrored_edges(len(k), start, stop, block), block)
-        asked = Asked(tokens, wide[start:stop], scale * FOLD, bounds, Limits.of(dtype, *k.shape))
+        asked = Asked(
+            tokens,
+            wide[start:stop],
+            scale * FOLD,
+            bounds,
+            Limits(dtype, len(k), k.shape[1], _run(len(k), block)),
+        )
         return attend_mirrored(asked, start, norms[start:stop] ** 2 * (scale * FOLD))
 
     return _with_scaled(v.astype(dtype, copy=False), attended)
@@ -232,12 +241,12 @@ def softmax_tolerance(
 ) -> float:
     """Bound the error of `softmax_attention`, relative to the largest magnitude among the values.
 
-    With u the unit roundoff and B = |query| max |key|: a dot product errs by at most gamma_d B, folding
-    log2(e) in and the shift add at most 4 u B, so a weight is off by a factor e^x, |x| <= (d + 4) u B. A
-    power of two (4 ulp), the sums over a block and over the blocks, the smallest weights that are raised (2
-    u each in numerator and denominator), the division and the scaling add at most (block + blocks + 20) u.
-    Weights that are off by factors between e^-x and e^x move a weighted mean of values in [-1, 1] by at
-    most e^(2x) - 1.
+    With u the unit roundoff and B = |query| max |key| a score errs by at most (d + 8) u B, so a weight is off
+    by a factor e^x, |x| <= (d + 8) u B + 8 u with the 4 ulp of a power: this moves a weighted mean of values
+    in [-1, 1] by at most 2 tanh(x/2). The sums over a block and over the blocks add at most
+    g = (block + blocks + 8) u to numerator and denominator each; weights that are raised, the division and the
+    scaling another 12 u. What is left out is a share of at most one sixteenth of x + g of the weights, and
+    moves the mean by at most twice that (theory 13).
 
     Parameters
     ----------
@@ -258,9 +267,36 @@ def softmax_tolerance(
         t such that every output is within t max |values| of the exact one.
     """
     unit = float(np.finfo(dtype).eps) / 2
-    block = min(tokens, key_block)
-    exponent = (dim + 4) * unit * largest_score + (block + math.ceil(tokens / block) + 20) * unit
-    return math.expm1(2 * exponent)
+    return mean_tolerance(
+        float(rounding(dim, unit, largest_score)), _run(tokens, min(tokens, key_block)) * unit, unit
+    )
+
+
+def mean_tolerance(scores: float, sums: float, unit: float) -> float:
+    """Bound the error of a weighted mean of values in [-1, 1].
+
+    Parameters
+    ----------
+    scores : float
+        By how much a score may err, in nats.
+    sums : float
+        By how much a sum of weights may, relative to it.
+    unit : float
+        The unit roundoff.
+
+    Returns
+    -------
+    float
+        As `softmax_tolerance` derives it; 2, the diameter, says nothing.
+    """
+    left_out = min((scores + sums) / SHARE, MOST_LEFT_OUT)
+    moved = 2 * math.tanh(scores / 2 + 4 * unit) + 2 * sums / max(1 - sums, sums) + 2 * left_out + 12 * unit
+    return min(moved, 2.0)
+
+
+def _run(tokens: int, block: int) -> int:
+    """Return the most additions that a weight goes through: in its block, of the blocks, and some to spare."""
+    return block + math.ceil(tokens / block) + 8
 
 
 def scaled_values(values: Matrix) -> tuple[Matrix, float, int]:

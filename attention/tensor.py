@@ -7,9 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix, integer, matrix, token_block
+from kvfloor.attention.kernel.blocks import Tokens
+from kvfloor.attention.kernel.limits import FOLD, rounding
 from kvfloor.attention.kernel.pairs import Pairs
-from kvfloor.attention.kernel.sums import FOLD, Tokens
-from kvfloor.attention.softmax import LARGEST_FLOAT32_BOUND, scaled_values, softmax_attention_reference
+from kvfloor.attention.softmax import (
+    LARGEST_FLOAT32_BOUND,
+    mean_tolerance,
+    scaled_values,
+    softmax_attention_reference,
+)
 
 __all__ = [
     "kronecker_factors",
@@ -20,8 +26,8 @@ __all__ = [
     "tensor_tolerance",
 ]
 
-ROW_BLOCK = 512
-KEY_BLOCK = 512
+ROW_BLOCK = 640
+KEY_BLOCK = 640
 
 
 def tensor_attention_reference(
@@ -157,10 +163,9 @@ def tensor_tolerance(
 ) -> float:
     """Bound the error of `tensor_attention`, relative to the largest product of magnitudes of two values.
 
-    As `kvfloor.attention.softmax.softmax_tolerance`: with u the unit roundoff and B = max |q o k1_a| |k2_b|, a score
-    errs by at most (d + 5) u B, one more for the product q o k1_a, and the shift by 2 u B. The sums over a
-    block of the second side, its blocks and the first side, and the product with v1_a, add at most
-    (block + blocks + tokens1 + 22) u.
+    As `kvfloor.attention.softmax.softmax_tolerance`, with B = max |q o k1_a| |k2_b|: the product q o k1_a rounds
+    once more, in the place of queries that are multiples. Sums over a block of the second side, its blocks and
+    the first side, and the product with v1_a, are (block + blocks + tokens1 + 22) roundings.
 
     Parameters
     ----------
@@ -182,8 +187,8 @@ def tensor_tolerance(
     """
     unit = float(np.finfo(dtype).eps) / 2
     block = min(tokens2, key_block)
-    sums = block + math.ceil(tokens2 / block) + tokens1 + 22
-    return math.expm1(2 * ((dim + 7) * unit * largest_score + sums * unit))
+    run = block + math.ceil(tokens2 / block) + tokens1 + 22
+    return mean_tolerance(float(rounding(dim, unit, largest_score)), run * unit, unit)
 
 
 def kronecker_rows(first: Matrix, second: Matrix) -> Matrix:
@@ -255,26 +260,21 @@ def kronecker_factors(rows: Matrix, tokens: int) -> tuple[Matrix, Matrix]:
 
 def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.float64]:
     """Return for every query an upper bound on its scores' magnitude, by Cauchy-Schwarz either way."""
-    bounds: NDArray[np.float64] = np.minimum(
-        _longest_product(queries, keys1) * _longest(keys2), _longest_product(queries, keys2) * _longest(keys1)
-    )
+    (q, top), (k1, top1), (k2, top2) = (_squares(array) for array in (queries, keys1, keys2))
+    longest1, longest2 = float(k1.sum(axis=1).max()), float(k2.sum(axis=1).max())
+    one, other = ((q @ k.T).max(axis=1).astype(np.float64) for k in (k1, k2))
+    # What rounds off or underflows, of sums of up to d numbers up to 1.
+    numbers, dim = np.finfo(np.result_type(q, k1, k2)), queries.shape[1]
+    squares = np.minimum(one * longest2, other * longest1) * (1 + 4 * (dim + 4) * numbers.eps)
+    bounds: NDArray[np.float64] = np.sqrt(squares + 4 * dim * dim * float(numbers.tiny)) * top * top1 * top2
     return bounds
 
 
-def _longest_product(queries: Matrix, keys: Matrix) -> NDArray[np.float64]:
-    """Return max over keys k of |q o k| for every query q; entries are scaled, so that no square overflows."""
-    peaks, peak = np.abs(queries).max(axis=1).astype(np.float64), _peak(keys)
-    scales, scale = np.where(peaks == 0, 1.0, peaks), peak or 1.0
-    squares = np.square(keys.astype(np.float64) / scale).T
-    products = np.square(queries / scales[:, None])
-    largest = np.array([(row @ squares).max() for row in products])
-    longest: NDArray[np.float64] = np.sqrt(largest) * peaks * peak
-    return longest
-
-
-def _longest(keys: Matrix) -> float:
-    """Return the largest norm of a row."""
-    return math.sqrt(float(np.einsum("ij,ij->i", keys, keys, dtype=np.float64).max()))
+def _squares(array: Matrix) -> tuple[Matrix, float]:
+    """Return the squares of entries relative to the largest magnitude, and that."""
+    peak = _peak(array)
+    squares: Matrix = np.square(array / array.dtype.type(peak or 1.0))
+    return squares, peak
 
 
 def _peak(array: Matrix) -> float:

@@ -9,7 +9,7 @@ top of the repository; this one only gives them their common name.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kvfloor.experiments.audits.auditor import Audit, audit
+    from kvfloor.experiments.audits.audit import Audit, audit
 
 __all__ = ["Audit", "__version__", "audit"]
 
@@ -20,6 +20,6 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for only then: the command must start at once."""
     if name not in ("Audit", "audit"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from kvfloor.experiments.audits import auditor
+    from kvfloor.experiments.audits import audit
 
-    return getattr(auditor, name)
+    return getattr(audit, name)

@@ -54,23 +54,7 @@ TYPICAL = Accuracy(decoder="typical")
 
 
 def accuracy_ratio(eta: float) -> float:
-    """Return rho = (1+eta)/(1-eta), by which noise may part two equal outputs.
-
-    Parameters
-    ----------
-    eta : float
-        Relative accuracy in [0, 1).
-
-    Returns
-    -------
-    float
-        At least 1.
-
-    Raises
-    ------
-    ValueError
-        If `eta` is out of its range.
-    """
+    """Return rho = (1+eta)/(1-eta) >= 1, by which noise may part two equal outputs, for eta in [0, 1)."""
     return exp(log1p(check_eta(eta)) - log1p(-eta))
 
 

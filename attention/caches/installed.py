@@ -1,6 +1,7 @@
 """Caches of other packages, which announce them as entry points of the group ``kvfloor.caches``."""
 
 from collections.abc import Callable
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING
 
 from kvfloor.attention.caches.base import Factory
@@ -49,14 +50,14 @@ def load(what: str, imported: Callable[[], object]) -> Factory:
     Raises
     ------
     ValueError
-        If it cannot be imported, or is not callable.
+        If it cannot be imported, or is neither a class nor a function written in Python.
     """
     try:
         found = imported()
     except (Exception, SystemExit) as error:  # an import runs code of somebody else
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot import {what}: {type(error).__name__}: {reason}") from None
-    if not callable(found):
+    if not callable(found) or isinstance(found, BuiltinFunctionType):
         raise ValueError(f"{what} is a {type(found).__name__}, expected a cache class or a function")
     return found
 

@@ -81,7 +81,9 @@ def _parse(spec: str, factory: Factory, given: str) -> dict[str, object]:
     for name, argument in named.items():
         if argument.default is argument.empty and name not in parameters:
             joint = "," if given else ":"
-            raise ValueError(f"{spec!r} needs the parameter {name!r}, as in {spec}{joint}{name}=...")
+            raise ValueError(
+                f"{spec!r} needs the parameter {name!r}, as in {spec.rstrip(':')}{joint}{name}=..."
+            )
     return parameters
 
 

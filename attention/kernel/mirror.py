@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix
+from kvfloor.attention.kernel.blocks import FULL, Kept, Room
 from kvfloor.attention.kernel.strips import each, settled
-from kvfloor.attention.kernel.sums import FULL, Asked, Buffers, Kept, Sums
+from kvfloor.attention.kernel.sums import Asked, Sums
 
 __all__ = ["attend_mirrored", "mirrored_edges", "multiples"]
 
@@ -103,15 +104,15 @@ def attend_mirrored(asked: Asked, start: int, own: _Doubles) -> Matrix:
 
     cuts = asked.limits.cuts(own, asked.bounds)
     lowest = {number: float(cuts[rows[number]].min()) for number in strips}
-    sums = Sums(asked, asked.limits.shifts(asked.bounds), cuts)
+    sums = Sums(asked, asked.limits.shifts(own, asked.bounds), cuts)
     waiting: dict[int, dict[int, Kept]] = {}
 
-    def upwards(number: int, room: Buffers) -> None:
+    def upwards(number: int, room: Room) -> None:
         later = [n for n in strips if n > number]
         caps = {n: lowest[n] for n in later}
         waiting[number] = dict(sums.thinned(rows[number], [number, *later, *others], room, caps))
 
-    def downwards(number: int, room: Buffers) -> None:
+    def downwards(number: int, room: Room) -> None:
         earlier = [n for n in sorted(waiting) if n < number]
         served = [(n, waiting[n][number].flipped()) for n in earlier if number in waiting[n]]
         sums.add_kept(rows[number], [*served, *waiting.get(number, {}).items()])

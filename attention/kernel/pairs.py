@@ -1,18 +1,21 @@
-"""Sums over pairs of tokens: each query times the first side asks the second (theory 7)."""
+"""Sums over pairs of tokens: queries times keys of the first side ask the second (theory 7)."""
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.checks import Matrix
-from kvfloor.attention.kernel.sums import Asked, Buffers, Limits, Sums, Tokens
-from kvfloor.attention.kernel.threads import share
+from kvfloor.attention.kernel.blocks import Room, Tokens
+from kvfloor.attention.kernel.limits import Limits
+from kvfloor.attention.kernel.strips import each
+from kvfloor.attention.kernel.sums import Asked, Sums
 
 __all__ = ["Pairs"]
 
-CLIMBED = 256  # queries that climb together
+CLIMBERS = 256  # queries that climb together
+Found = TypeVar("Found")
 _Doubles: TypeAlias = NDArray[np.float64]
 
 
@@ -26,7 +29,7 @@ class Pairs:
     keys, values : ndarray, shapes (n1, d) and (n1, d_v)
         The first side; values in [-1, 1].
     tokens : Tokens
-        The second side; a strip are products of queries with keys of the first.
+        The second side; products of queries with keys of the first make a strip.
     bounds : ndarray, shape (m,)
         What no score of a query exceeds in magnitude.
     """
@@ -34,106 +37,96 @@ class Pairs:
     def __init__(
         self, queries: Matrix, keys: Matrix, values: Matrix, tokens: Tokens, bounds: _Doubles
     ) -> None:
-        self._queries, self._keys, self._values, self._tokens = queries, keys, values, tokens
-        self._bounds, self._limits = (
-            bounds,
-            Limits.of(keys.dtype, len(keys) * len(tokens.values), keys.shape[1]),
-        )
+        self._queries, self._keys, self._values = queries, keys, values
+        self._tokens, self._bounds = tokens, bounds
+        pairs, run = len(keys) * len(tokens.values), tokens.widest + len(tokens.blocks) + len(keys) + 22
+        self._limits = Limits(keys.dtype, pairs, keys.shape[1], run)
 
     def attend(self) -> Matrix:
         """Return the outputs, shape (m, d_v).
 
-        What is left out lies far below the largest score that a query is seen to have. Scores are shifted by their
-        bound; where all lie so far below it that it would tell, the query is done again by its true maximum.
+        Weights are left out, and scores shifted, relative to a score that each query is seen to have. Queries that
+        this does not settle are asked again, whole and shifted by their true maximum.
         """
-        limits = self._limits
-        shifts = limits.shifts(self._bounds)
-        cuts = limits.cuts(self._climbed(), self._bounds)
+        limits, bounds, likely = self._limits, self._bounds, self._climbed()
+        shifts, cuts = limits.shifts(likely, bounds), limits.cuts(likely, bounds)
         outputs, totals = self._sums(shifts, cuts)
-        raised = limits.raises(self._bounds, shifts)
-        uncertain = np.flatnonzero(totals < limits.needed(shifts, cuts, raised))
+        uncertain = limits.uncertain(totals, bounds, shifts, cuts)
         if len(uncertain):
-            some = Pairs(self._queries[uncertain], self._keys, self._values, self._tokens,
-                         self._bounds[uncertain])  # fmt: skip
-            none = np.full(len(uncertain), -np.inf)
-            outputs[uncertain], totals[uncertain] = some._sums(some._maxima() - limits.highest, none)
+            again = Pairs(self._queries[uncertain], self._keys, self._values, self._tokens, bounds[uncertain])
+            nothing = np.full(len(uncertain), -np.inf)
+            outputs[uncertain], totals[uncertain] = again._sums(again._maxima() - limits.highest, nothing)
         outputs /= totals.astype(outputs.dtype)[:, None]
         return outputs
 
     def sums(self) -> tuple[Matrix, _Doubles]:
         """Return the sums of weights times values over e^shift, and the shifts, the largest scores."""
         shifts = self._maxima()
-        sums, _ = self._sums(shifts, self._limits.cuts(shifts, self._bounds))
-        return sums, shifts
+        return self._sums(shifts, self._limits.cuts(shifts, self._bounds))[0], shifts
 
     def _sums(self, shifts: _Doubles, cuts: _Doubles) -> tuple[Matrix, _Doubles]:
         """Return the sums of weights times values, and of weights, of every query."""
-        items = self._items()
-        found: list[tuple[Matrix, _Doubles]] = [(self._values[:0], shifts[:0])] * len(items)
         every = range(len(self._tokens.blocks))
 
-        def work(queue: Iterator[int]) -> None:
-            room = Buffers(self._tokens)
-            for number in queue:
-                chosen, part = items[number]
-                asked, values = self._asked(chosen, part), self._values[part]
-                sums = Sums(asked, *(column[chosen].repeat(len(values)) for column in (shifts, cuts)))
-                sums.add(slice(0, len(asked.queries)), every, room)
-                products = sums.numerators.reshape(-1, *values.shape)
-                products *= values
-                found[number] = products.sum(axis=1), sums.denominators.reshape(-1, len(values)).sum(axis=1)
+        def add(chosen: slice, part: slice, room: Room) -> tuple[Matrix, _Doubles]:
+            asked, values = self._asked(chosen, part), self._values[part]
+            sums = Sums(asked, shifts[chosen].repeat(len(values)), cuts[chosen].repeat(len(values)))
+            sums.add(slice(0, len(asked.queries)), every, room)
+            products = sums.numerators.reshape(-1, *values.shape)
+            products *= values
+            return products.sum(axis=1), sums.denominators.reshape(-1, len(values)).sum(axis=1)
 
-        share(range(len(items)), work)
         outputs: Matrix = np.zeros((len(shifts), self._values.shape[1]), self._values.dtype)
         totals: _Doubles = np.zeros(len(shifts))
-        for (chosen, _), (numerators, denominators) in zip(items, found, strict=True):
+        for chosen, (numerators, denominators) in self._each(add):
             outputs[chosen] += numerators
             totals[chosen] += denominators
         return outputs, totals
 
     def _maxima(self) -> _Doubles:
         """Return the largest score of every query."""
-        items = self._items()
-        found = [self._bounds] * len(items)
 
-        def work(queue: Iterator[int]) -> None:
-            room = Buffers(self._tokens)
-            for number in queue:
-                chosen, part = items[number]
-                asked = self._asked(chosen, part)
-                maxima = asked.maxima(slice(0, len(asked.queries)), room)
-                found[number] = maxima.reshape(-1, part.stop - part.start).max(axis=1).astype(np.float64)
+        def look(chosen: slice, part: slice, room: Room) -> Matrix:
+            asked = self._asked(chosen, part)
+            largest = asked.maxima(slice(0, len(asked.queries)), room)
+            maxima: Matrix = largest.reshape(-1, part.stop - part.start).max(axis=1)
+            return maxima
 
-        share(range(len(items)), work)
         maxima = np.full(len(self._queries), -np.inf)
-        for (chosen, _), largest in zip(items, found, strict=True):
+        for chosen, largest in self._each(look):
             np.maximum(maxima[chosen], largest, out=maxima[chosen])
         return maxima
 
     def _climbed(self) -> _Doubles:
-        """Return a score of every query that is as large as can be reached by changing one token at a time."""
+        """Return a score of every query, as large as can be reached by changing one token of a pair at a time."""
         reached = np.empty(len(self._queries))
-        sides = self._keys, self._tokens.rows
-        for start in range(0, len(reached), CLIMBED):
-            queries = self._queries[start : start + CLIMBED]
+        one, other = self._keys, self._tokens.rows
+        for start in range(0, len(reached), CLIMBERS):
+            queries = self._queries[start : start + CLIMBERS]
             first = np.zeros(len(queries), np.intp)
             for _ in range(2):
-                second = (queries * sides[0][first] @ sides[1].T).argmax(axis=1)
-                scores = queries * sides[1][second] @ sides[0].T
+                second = (queries * one[first] @ other.T).argmax(axis=1)
+                scores = queries * other[second] @ one.T
                 first = scores.argmax(axis=1)
-            reached[start : start + CLIMBED] = scores.max(axis=1)
+            reached[start : start + CLIMBERS] = scores.max(axis=1)
         return reached
 
-    def _items(self) -> list[tuple[slice, slice]]:
-        """Return which queries and which tokens of the first side make a strip together."""
-        count, tokens = len(self._queries), len(self._keys)
-        longest = self._tokens.strip
-        together = max(1, longest // tokens)
-        return [
-            (slice(start, min(start + together, count)), slice(low, min(low + longest, tokens)))
+    def _each(self, work: Callable[[slice, slice, Room], Found]) -> list[tuple[slice, Found]]:
+        """Let threads work on queries and tokens of the first side that make a strip; return what they find in order."""
+        count, tokens, strip = len(self._queries), len(self._keys), self._tokens.strip
+        together = max(1, strip // tokens)
+        items = [
+            (slice(start, min(start + together, count)), slice(low, min(low + strip, tokens)))
             for start in range(0, count, together)
-            for low in range(0, tokens, longest)
+            for low in range(0, tokens, strip)
         ]
+        found: dict[int, Found] = {}
+
+        def find(number: int, room: Room) -> None:
+            found[number] = work(*items[number], room)
+
+        each(self._tokens, range(len(items)), find)
+        return [(chosen, found[number]) for number, (chosen, _) in enumerate(items)]
 
     def _asked(self, chosen: slice, part: slice) -> Asked:
         """Return the products of some queries with some keys of the first side, as queries to the second."""

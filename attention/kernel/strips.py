@@ -6,7 +6,8 @@ from typing import TypeVar
 import numpy as np
 
 from kvfloor.attention.checks import Matrix
-from kvfloor.attention.kernel.sums import Asked, Buffers, Sums, Tokens
+from kvfloor.attention.kernel.blocks import Room, Tokens
+from kvfloor.attention.kernel.sums import Asked, Sums
 from kvfloor.attention.kernel.threads import allowed_threads, share
 
 __all__ = ["attend", "each", "settled", "strips"]
@@ -41,7 +42,7 @@ def strips(queries: int, longest: int) -> list[slice]:
     return [slice(start, min(start + length, queries)) for start in range(0, queries, length)]
 
 
-def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Buffers], object]) -> None:
+def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Room], object]) -> None:
     """Let threads work on items, each thread with room of its own.
 
     Parameters
@@ -55,9 +56,9 @@ def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Buffers], 
     """
 
     def take(queue: Iterator[Item]) -> None:
-        room = Buffers(tokens)
-        for item in queue:
-            work(item, room)
+        with Room(tokens) as room:
+            for item in queue:
+                work(item, room)
 
     share(items, take)
 
@@ -76,8 +77,8 @@ def attend(asked: Asked) -> Matrix:
         The outputs.
     """
     limits = asked.limits
-    cuts = limits.cuts(asked.bounds - _gap(asked), asked.bounds)
-    sums = Sums(asked, limits.shifts(asked.bounds), cuts)
+    likely = asked.bounds - _gap(asked)
+    sums = Sums(asked, limits.shifts(likely, asked.bounds), limits.cuts(likely, asked.bounds))
     every = range(len(asked.tokens.blocks))
     each(
         asked.tokens,
@@ -108,7 +109,7 @@ def settled(asked: Asked, sums: Sums) -> Matrix:
         rows, every = strips(len(uncertain), asked.tokens.strip), range(len(asked.tokens.blocks))
         maxima = np.empty(len(uncertain))
 
-        def look(strip: slice, room: Buffers) -> None:
+        def look(strip: slice, room: Room) -> None:
             maxima[strip] = again.maxima(strip, room)
 
         each(asked.tokens, rows, look)
@@ -126,7 +127,7 @@ def _gap(asked: Asked) -> float:
     sample = asked.some(np.linspace(0, count - 1, SAMPLED).astype(np.intp))
     gaps = np.empty(SAMPLED)
 
-    def look(strip: slice, room: Buffers) -> None:
+    def look(strip: slice, room: Room) -> None:
         gaps[strip] = sample.bounds[strip] - sample.maxima(strip, room)
 
     each(asked.tokens, [slice(0, SAMPLED)], look)

@@ -232,7 +232,10 @@ def checked_queries(queries: object, keys: Matrix, kept: int) -> Matrix:
 
 
 def largest(scores: Matrix, kept: int) -> Positions:
-    """Return the columns of the `kept` largest entries of every row, in no particular order.
+    """Return the columns of the `kept` largest entries of every row, in ascending order.
+
+    Of equal entries the first are taken. Which of them a partition takes, and in which order it leaves them,
+    depends on the processor's instructions, and sums and draws over the columns would follow it.
 
     Of many columns only those above a bar are ranked, the bar being taken from a sample of the columns; a
     row of which too few are above it makes its block be ranked in full, so that the result is always exact.
@@ -247,7 +250,7 @@ def largest(scores: Matrix, kept: int) -> Positions:
     Returns
     -------
     ndarray of int64, shape (m, k)
-        Distinct columns in each row.
+        Distinct columns in each row, ascending.
     """
     count, tokens = scores.shape
     if kept == tokens:
@@ -266,5 +269,11 @@ def largest(scores: Matrix, kept: int) -> Positions:
             above[rows, np.arange(len(rows)) - starts[rows]] = scores[rows, columns]
             found: Positions = columns[starts[:, None] + largest(above, kept)]
             return found
-    ranked: Positions = np.argpartition(scores, tokens - kept, axis=1)[:, tokens - kept :]
+    bars = np.partition(scores, tokens - kept, axis=1)[:, tokens - kept]
+    taken = scores >= bars[:, None]
+    surplus = np.count_nonzero(taken, axis=1) - kept
+    for row in np.flatnonzero(surplus):
+        equal = np.flatnonzero(scores[row] == bars[row])
+        taken[row, equal[-surplus[row] :]] = False
+    ranked: Positions = np.nonzero(taken)[1].reshape(count, kept)
     return ranked

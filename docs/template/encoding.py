@@ -21,8 +21,8 @@ from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.atlas.nodes import INDEX, SOFTMAX
 from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
 from kvfloor.reductions.checks import Floats, check_outputs
-from kvfloor.reductions.encodings.protocol import Encoding, Tokens
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.encodings.protocol import Encoding, PublicKeys, Tokens, zero_tokens
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Questions, Symbols
 
@@ -31,13 +31,13 @@ ETA = 1 / 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SumsEncoding:
+class SumsEncoding(PublicKeys):
     """SUMS OF TWO on n bits as n tokens with values of one entry.
 
     Parameters
     ----------
-    keys : ndarray, shape (n, d)
-        Public unit keys.
+    keys : Keys
+        n of d dimensions, public.
 
     Raises
     ------
@@ -45,28 +45,21 @@ class SumsEncoding:
         If two keys have |<k_i, k_l>| >= 1/3, where nothing is proved.
     """
 
-    keys: Floats
+    keys: Keys
 
     def __post_init__(self) -> None:
         if self.coherence >= 1 / 3:
             raise ValueError(f"keys must have |<k_i, k_l>| below 1/3, got {self.coherence:.3g}")
 
-    # What every encoding says of itself, see `kvfloor.reductions.encodings.protocol.Encoding`.
+    # What every encoding says of itself, see `kvfloor.reductions.encodings.protocol.Encoding`. `tokens`, `dim` and
+    # `public_keys` come with `PublicKeys`, because the keys are public coins here and x lives in the values: a cache that
+    # is given them need not spend a bit on keys. If your keys hold part of x, write the three yourself and let
+    # `public_keys` be None: a cache that knew the keys would know x, and an audit would count nothing.
 
     @property
     def problem(self) -> SumsOfTwo:
         """SUMS OF TWO on n bits."""
         return SumsOfTwo(self.tokens)
-
-    @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return int(self.keys.shape[1])
 
     @property
     def value_dim(self) -> int:
@@ -83,30 +76,21 @@ class SumsEncoding:
         """Decoding at C for a relative accuracy of 1/5."""
         return Guarantee(self.query_norm, self.coherence, ETA)
 
-    @property
-    def public_keys(self) -> Floats | None:
-        """The keys, because they are public coins here and x lives in the values.
-
-        A cache that is given them need not spend a bit on keys. Return None if the keys hold part of x:
-        a cache that knew them would know x, and an audit would count nothing.
-        """
-        return self.keys
-
     # What Alice writes, and what Bob asks and reads.
 
     def encode(self, x: Symbols) -> Tokens:
         """Return Alice's n tokens for the string x, shape (N,)."""
         values = self.problem.check_string(x).astype(self.keys.dtype)
-        return Tokens(self.keys, values[:, np.newaxis])
+        return Tokens(self.keys.rows, values[:, np.newaxis])
 
     def reader_token(self) -> Tokens:
         """Return no token: Bob brings none."""
-        return Tokens(self.keys[:0], np.empty((0, 1), self.keys.dtype))
+        return zero_tokens(self.keys, 1, 0)
 
     def queries(self, questions: Questions) -> Floats:
         """Return C (k_i + k_j) for each distinct pair, shape (m, d): a cache may answer a repeated query for free."""
         pairs, _ = self._distinct(questions)
-        asked: Floats = self.keys[pairs].sum(axis=1) * self.keys.dtype.type(self.query_norm)
+        asked: Floats = self.keys.rows[pairs].sum(axis=1) * self.keys.dtype.type(self.query_norm)
         return asked
 
     def decode(self, outputs: Floats, questions: Questions) -> Symbols:
@@ -121,7 +105,7 @@ class SumsEncoding:
     @property
     def coherence(self) -> float:
         """The largest |<k_i, k_l>| of two different keys."""
-        products = np.abs(self.keys @ self.keys.T)
+        products = np.abs(self.keys.rows @ self.keys.rows.T)
         np.fill_diagonal(products, 0)
         return float(products.max())
 
@@ -156,7 +140,7 @@ def _up(instance: Instance, shape: Shape) -> Instance:
 
 def _play(shape: Shape, rng: np.random.Generator) -> Encoding:
     """Return the instance that the arrow speaks of, so that it can be played."""
-    return SumsEncoding(np.eye(shape.tokens, shape.dim))
+    return SumsEncoding(Keys(np.eye(shape.tokens, shape.dim)))
 
 
 ARROW = Reduction(
@@ -177,4 +161,4 @@ ARROW = Reduction(
 
 def example(tokens: int = 64, dim: int = 1024) -> SumsEncoding:
     """Return an instance on Gaussian keys, for the test beside it."""
-    return SumsEncoding(gaussian_keys(tokens, dim, np.random.default_rng(0)))
+    return SumsEncoding(Keys.drawn("gaussian", tokens, dim, np.random.default_rng(0)))

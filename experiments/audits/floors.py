@@ -1,5 +1,6 @@
 """Explicit lower bounds for given sizes, from the theorems alone: the atlas, for a model's heads together."""
 
+import math
 from dataclasses import dataclass
 
 from kvfloor.experiments.audits.models import model_named
@@ -10,6 +11,7 @@ from kvfloor.reductions.atlas.reduction import Parts, Shape
 __all__ = ["Bound", "Floors", "floors"]
 
 DEFAULT_DIM = 64
+LARGEST = 1 << 53  # the arithmetic is in doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,8 @@ class Bound:
     ----------
     name : str
         What it bounds.
-    bits : float
-        Every cache that answers the instance within eta needs more bits than this.
+    bits : int
+        Every cache that answers the instance within eta needs more bits than this; rounded down.
     query_norm : float
         The norm of the queries that the bound needs.
     reason : str
@@ -29,7 +31,7 @@ class Bound:
     """
 
     name: str
-    bits: float
+    bits: int
     query_norm: float
     reason: str
 
@@ -70,9 +72,9 @@ def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str 
     Parameters
     ----------
     tokens : int
-        n, at least 2.
+        n, in 2..2^53.
     dim : int, optional
-        d = d_v of one head, at least 3; 64 by default. Not together with `model`.
+        d = d_v of one head, in 3..2^53; 64 by default. Not together with `model`.
     eta : float
         Relative accuracy asked of the cache, in [0, 1).
     model : str, optional
@@ -91,8 +93,10 @@ def floors(*, tokens: int, dim: int | None = None, eta: float = 0.0, model: str 
         raise ValueError("a model has its own dimension: give --dim or --model, not both")
     shape = model_named(model) if model is not None else None
     dim = shape.head_dim if shape else DEFAULT_DIM if dim is None else dim
-    if dim < 3:
-        raise ValueError(f"dim must be at least 3; got {dim}")
+    for name, size, least in (("tokens", tokens, 2), ("dim", dim, 3)):
+        if not least <= size <= LARGEST:
+            given = f"{size}" if abs(size) < 1 << 64 else f"over 2^{size.bit_length() - 1}"
+            raise ValueError(f"{name} must be in {least}..2^53; got {given}")
     caches = shape.caches if shape else 1
     subject = f"n = {tokens:,}, d = d_v = {dim}, η = {eta:g}"
     if shape:
@@ -109,4 +113,4 @@ def _bound(floor: Floor) -> Bound:
     if instance.problem.alphabet > 2:
         numbers.insert(0, f"L = {instance.problem.alphabet:,}")
     reason = f"{posed.statement}; {', '.join(numbers)} (theory {posed.theory})"
-    return Bound(posed.name, floor.bits, instance.query_norm, reason)
+    return Bound(posed.name, math.floor(floor.bits), instance.query_norm, reason)

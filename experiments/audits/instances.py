@@ -1,23 +1,32 @@
-"""The hard instances that an audit puts to a cache, one an input model."""
+"""The hard instances that an audit puts to a cache: one an input model, and one compiled into a transformer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
+from kvfloor.attention.caches import CACHES
+from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing, offline
+from kvfloor.attention.engines.transformers.model import Model as Transformer
+from kvfloor.attention.engines.transformers.sessions import Feed
+from kvfloor.experiments.game.hosts.host import Host
+from kvfloor.experiments.game.hosts.names import kind_of
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Encoding
+from kvfloor.reductions.encodings.streams.visual import largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.visual import largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import FloatType
+from kvfloor.reductions.weights.encoding import Readout
 
-__all__ = ["MODELS", "Instance", "Model", "Sides", "instance"]
+__all__ = ["MODELS", "Instance", "Model", "Posed", "Sides", "Wanted", "instance", "pose"]
 
 Model: TypeAlias = Literal["attention", "tensor4", "tensor2", "visual"]
 Sides: TypeAlias = Literal["values", "keys", "both"]
@@ -29,6 +38,52 @@ FAILURE_PROBABILITY = 1e-6
 LARGEST_FLOAT32_NORM = 1000.0  # scores of larger queries round by more than the decoder's margin
 LARGEST_FLOAT32_ALPHABET = 4096
 LOWEST_LEVEL = 1e-6
+TRANSFORMER_TOKENS = 512
+ALL_POSITIONS_TOKENS = 8192  # up to this many tokens every symbol is asked
+SAMPLED_POSITIONS = 4096
+ALL_POSITIONS_PAIRS = 1 << 20  # the same for pairs of tokens, of which each query scores all
+SAMPLED_PAIRS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked of an audit: its parameters as `kvfloor.experiments.audits.audit.audit` has them."""
+
+    model: str | None
+    tokens: int | None
+    dim: int
+    value_dim: int | None
+    levels: int
+    sides: Sides
+    feed: Feed
+    readout: Readout
+    readers: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posed:
+    """An instance and who is to hold it.
+
+    Parameters
+    ----------
+    host : Host
+        Holds the cache.
+    encoding : Encoding
+        The instance.
+    model, tokens
+        As the audit's record tells them.
+    full_cache_bits : int
+        What a float16 cache of all that Alice writes takes.
+    positions : int or None
+        How many symbols to ask if nobody says; None for all.
+    """
+
+    host: Host
+    encoding: Encoding
+    model: str
+    tokens: int
+    full_cache_bits: int
+    positions: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +138,80 @@ class Instance:
         if self.model == "visual":
             return sum(map_tokens(largest_pyramid(self.tokens))[:-1])
         return self.tokens
+
+
+def pose(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
+    """Return the instance that fits a cache, and its host.
+
+    Parameters
+    ----------
+    cache : str
+        The cache's name.
+    wanted : Wanted
+        What was asked of the audit.
+    randomness : Randomness
+        Source of the keys.
+
+    Returns
+    -------
+    Posed
+        Both.
+
+    Raises
+    ------
+    ValueError
+        If the cache is unknown, a size is out of range, or something is asked that the host does not have.
+    """
+    return (_in_transformer if kind_of(cache) == "transformers" else _in_numpy)(cache, wanted, randomness)
+
+
+def _in_numpy(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
+    """Return an instance for a cache in NumPy."""
+    model = cast(Model, wanted.model or "attention")
+    tokens = MODELS.get(model, 1) if wanted.tokens is None else wanted.tokens
+    value_dim = wanted.dim if wanted.value_dim is None else wanted.value_dim
+    asked = Instance(model, tokens, wanted.dim, value_dim, wanted.levels, wanted.sides)
+    host = NumpyCache(_fitting(cache, model))
+    encoding = instance(asked, randomness)
+    written = encoding.encode(np.zeros(encoding.problem.length, encoding.problem.dtype))
+    full_cache_bits = sum(16 * array.size for array in written.arrays)
+    return Posed(host, encoding, model, tokens, full_cache_bits, _positions(asked))
+
+
+def _in_transformer(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
+    """Return INDEX in a transformer's weights."""
+    if (wanted.value_dim, wanted.levels, wanted.sides, wanted.readers) != (None, 2, "values", None):
+        raise ValueError(
+            "a transformer holds bits in its values and is read by a threshold: "
+            "leave out --value-dim, --levels, --sides, --reader"
+        )
+    if lacking := missing(EXTRA):
+        raise NotInstalledError(f"{', '.join(lacking)} not installed; {INSTALL}")
+    offline()
+    host = TransformerCache(cache, wanted.model or "llama", wanted.feed, wanted.readout)
+    tokens = wanted.tokens or TRANSFORMER_TOKENS
+    model = Transformer.parse(host.model)
+    heads = f"{model.heads} heads ({model.kv_heads} of keys and values)"
+    told = f"{model.architecture}, {model.layers} layers of {heads}, {model.dtype}"
+    return Posed(host, host.encoding(tokens, wanted.dim, randomness), told, tokens, 0, None)
+
+
+def _fitting(cache: str, model: Model) -> str:
+    """Return the cache that reads as many sides as the model has: one of ours keeps either side if need be."""
+    head = cache.partition(":")[0]
+    ours = getattr(CACHES[head].factory, "sides", None) if head in CACHES else None
+    two_sided = "+" in cache or ours == 2  # somebody else's says in a process of its own what it reads
+    if two_sided and model != "tensor4":
+        raise ValueError(f"{cache!r} reads two sides, which only --model tensor4 has; got {model}")
+    return f"{cache}+{cache}" if model == "tensor4" and ours == 1 and not two_sided else cache
+
+
+def _positions(asked: Instance) -> int | None:
+    """Return how many symbols to ask, or None for all."""
+    if asked.model == "tensor4":
+        pairs = asked.tokens**2
+        return max(64, SAMPLED_PAIRS // pairs) if pairs > ALL_POSITIONS_PAIRS else None
+    return SAMPLED_POSITIONS if asked.written > ALL_POSITIONS_TOKENS else None
 
 
 def instance(asked: Instance, randomness: Randomness) -> Encoding:

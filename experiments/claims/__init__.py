@@ -1,18 +1,20 @@
 """The claims, a folder a section of docs/theory.md: statement, work, judgement, figure and negative controls.
 
 A module below this folder that defines ``CLAIM`` is a claim; nothing else has to know of it. The modules
-beside it are its helpers.
+beside it are its helpers. A claim measures, and says how it is judged and drawn; shared checks live in
+`judging`, shared panels in `drawing`.
 """
 
 import functools
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from kvfloor.experiments.judging.claim import Claim
 
-__all__ = ["all_claims"]
+__all__ = ["all_claims", "run_alone"]
 
 
 @functools.cache
@@ -22,3 +24,10 @@ def all_claims() -> Mapping[str, Claim]:
     modules = [importlib.import_module(module.name) for module in found]
     claims = sorted((m.CLAIM for m in modules if hasattr(m, "CLAIM")), key=lambda claim: claim.id)
     return MappingProxyType({claim.id: claim for claim in claims})
+
+
+def run_alone(claim: Claim) -> None:
+    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
+    from kvfloor.experiments.show.command import main  # the one arrow upwards, and only where a script ends
+
+    main(["reproduce", claim.id, *sys.argv[1:]], prog_name="kvfloor")

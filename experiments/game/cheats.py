@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.softmax import softmax_attention
 
-__all__ = ["CHEATS"]
+__all__ = ["CHEATS", "LEAKING"]
+
+LEAKING = "kvfloor.experiments.game.cheats:ModuleGlobal"
+"""The cheat that every check of bits must catch: its state stays outside the bytes."""
 
 LIFETIME_SECONDS = 20  # what a cheat leaves running ends by itself after this long
 

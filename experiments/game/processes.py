@@ -1,13 +1,14 @@
-"""Alice and Bob as processes of their own, for audits: nothing but bytes and public coins between them.
+"""Fresh processes: the one place where somebody else's code is run apart from the judge, who holds x.
 
-The judge, who holds x, never imports the cache. Alice's process gets the tokens and the coins and leaves a
-payload; it and whatever it started are then killed and its folder is removed. Bob's process gets the
-payload, the coins, his token and the queries. A third process, where the cache's code may be run on public
-values, solves for the values from his answers. What still leaks (a file somewhere, a process that hid) buys
-nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
+The judge starts one interpreter, which imports libraries and waits; every call is a process of its own, forked
+from it, that has seen nothing of any other. It has a folder, and when it is done, it and whatever it started
+are killed and the folder is removed. Only parcels cross, as files: JSON values, arrays and bytes. The judge
+never imports what is audited. What still leaks from one party to the next (a file somewhere, a process that
+hid) buys nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -15,143 +16,206 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches import resolve
-from kvfloor.attention.caches.base import Coins
-from kvfloor.experiments.game.parties import Answered, ask, solve, write
-from kvfloor.reductions.encodings.protocol import Stream, Tokens, stream_of
+__all__ = ["CacheFailedError", "Parcel", "Parties"]
 
-__all__ = ["CacheFailedError", "FreshProcesses"]
-
-
-_NAMES = {"alice": "Alice's", "bob": "Bob's", "reader": "the reader's"}
+OURS = Path(__file__).parents[2]
 
 
 class CacheFailedError(ValueError):
-    """The audited cache could not be imported or raised an error; the message says where."""
+    """What is audited could not be imported, raised an error or died; the message says where."""
 
 
-@dataclass(frozen=True, slots=True)
-class FreshProcesses:
-    """Run Alice and Bob each in a fresh interpreter; see `kvfloor.experiments.game.parties.Channel`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """What crosses between the judge and a party.
 
-    def send(self, cache: str, coins: Coins, tokens: Stream) -> bytes:
-        """Run Alice's process and return the bytes she left."""
-        return _run("alice", cache, coins, tokens, {})
+    Parameters
+    ----------
+    facts : mapping
+        JSON values.
+    arrays : mapping of str to ndarray
+        Plain arrays.
+    payload : bytes
+        A message.
+    """
 
-    def receive(
-        self, cache: str, coins: Coins, payload: bytes, token: Stream, queries: NDArray[Any]
-    ) -> NDArray[Any]:
-        """Run Bob's process and return his answers."""
-        outputs = _run("bob", cache, coins, token, {"queries": queries}, payload=payload)
-        return np.frombuffer(outputs, queries.dtype).reshape(len(queries), token.value_dim)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    payload: bytes = b""
 
-    def solve(self, cache: str, coins: Coins, readers: Sequence[str], answered: Answered) -> NDArray[Any]:
-        """Run the process of those who solve for the values and return their estimates."""
-        known = {"queries": answered.queries, "outputs": answered.outputs, "levels": answered.levels}
-        found = _run("reader", cache, coins, answered.token, known, readers=readers)
-        return np.frombuffer(found).reshape(len(readers), len(answered.keys), answered.outputs.shape[1])
+    def save(self, folder: Path) -> None:
+        """Write the parcel into a new folder."""
+        folder.mkdir()
+        for name, array in self.arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        (folder / "payload").write_bytes(self.payload)
+        (folder / "facts.json").write_text(json.dumps(dict(self.facts)))
 
-
-def _run(
-    role: str,
-    cache: str,
-    coins: Coins,
-    stream: Stream,
-    arrays: dict[str, NDArray[Any]],
-    *,
-    payload: bytes = b"",
-    readers: Sequence[str] = (),
-) -> bytes:
-    """Run one party in a fresh interpreter and a folder of its own; return the bytes it left."""
-    with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder)
-        for name, array in {**stream.named, **arrays, "coins": coins.keys}.items():
-            if array is not None:
-                np.save(path / f"{name}.npy", array, allow_pickle=False)
-        (path / "payload").write_bytes(payload)
-        request = {"cache": cache, "seed": coins.seed, "stream": [*stream.named]}
-        (path / "request.json").write_text(json.dumps(request | ({"readers": [*readers]} if readers else {})))
-        # -P keeps the current folder from shadowing our own packages; the party appends it at the end.
-        party = subprocess.Popen(
-            [sys.executable, "-P", "-m", "kvfloor.experiments.game.processes", role, folder],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-            env={**os.environ, "TMPDIR": folder},
-            start_new_session=True,
-        )
-        try:
-            status = party.wait()
-        finally:
-            _kill_group(party)
-        if (path / "error").exists():
-            raise CacheFailedError(f"{cache}: {(path / 'error').read_text()}")
-        if status != 0:
-            raise CacheFailedError(f"{cache}: {_NAMES[role]} process ended with status {status}")
-        return (path / "reply").read_bytes()
+    @classmethod
+    def load(cls, folder: Path, *, mapped: bool = False) -> Self:
+        """Return the parcel that lies in a folder; its arrays are read at once, or mapped."""
+        mode: Literal["r"] | None = "r" if mapped else None
+        arrays = {path.stem: np.load(path, mmap_mode=mode) for path in folder.glob("*.npy")}
+        return cls(json.loads((folder / "facts.json").read_text()), arrays, (folder / "payload").read_bytes())
 
 
-def _has_descriptor(stream: Any) -> bool:
-    """Return whether a stream stands for a file that a child process can write to."""
-    try:
-        stream.fileno()
-    except (AttributeError, OSError, ValueError):
-        return False
-    return True
+class Parties:
+    """Runs parties, each in a fresh process; a context manager.
+
+    Parameters
+    ----------
+    subject : str
+        What is audited: errors begin with it.
+    preload : sequence of str
+        Modules to import before any party: heavy libraries, which are then paid for once. One that cannot
+        be imported is passed over.
+    """
+
+    def __init__(self, subject: str, preload: Sequence[str] = ()) -> None:
+        self._subject, self._preload = subject, preload
+        self._nest: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, party: str, function: str, parcel: Parcel) -> Parcel:
+        """Call a function in a fresh process.
+
+        Parameters
+        ----------
+        party : str
+            Whose process it is, such as "Alice's".
+        function : str
+            ``module:name`` of a function of ours from a parcel to a parcel.
+        parcel : Parcel
+            Its argument.
+
+        Returns
+        -------
+        Parcel
+            What it returned.
+
+        Raises
+        ------
+        CacheFailedError
+            If it raised an error, or its process died; one sentence.
+        """
+        nest = self._nest = self._nest or self._start()
+        assert nest.stdin is not None
+        assert nest.stdout is not None
+        with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
+            parcel.save(Path(folder) / "given")
+            with contextlib.suppress(BrokenPipeError):
+                nest.stdin.write(json.dumps([function, folder]).encode() + b"\n")
+                nest.stdin.flush()
+            status = nest.stdout.readline().strip().decode() or "unknown"
+            error = Path(folder) / "error"
+            if error.exists():
+                text = error.read_text()
+                raise CacheFailedError(text if self._subject in text else f"{self._subject}: {text}")
+            if status != "0":
+                raise CacheFailedError(f"{self._subject}: {party} process ended with status {status}")
+            return Parcel.load(Path(folder) / "reply")
+
+    def close(self) -> None:
+        """End the interpreter, and the party that it may be waiting for."""
+        if self._nest is not None:
+            self._nest.terminate()
+            with contextlib.suppress(BrokenPipeError):
+                self._nest.communicate()
+        self._nest = None
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """Start the interpreter that parties are forked from."""
+        # -P keeps the current folder from shadowing our own packages; a party appends it at the end.
+        command = [sys.executable, "-P", "-m", "kvfloor.experiments.game.processes", *self._preload]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
 
 
-def _kill_group(party: "subprocess.Popen[bytes]") -> None:
+def _nest(preload: Sequence[str]) -> None:
+    """Import what takes long; then fork a party for every line of input and tell how it ended."""
+    asked, told, running = os.fdopen(os.dup(0)), os.dup(1), 0
+    # Whatever a library or a cache reads or prints is no part of this conversation.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+
+    def stop(*_: object) -> None:
+        """End with the party that is running."""
+        if running:
+            _kill_group(running)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in preload:
+            with contextlib.suppress(Exception):  # a party that needs it says what is wrong
+                importlib.import_module(name)
+    while line := asked.readline():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: BLAS looks after its own
+            running = os.fork()
+        if not running:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.close(asked.fileno())
+            os.close(told)
+            function, folder = json.loads(line)
+            _party(function, Path(folder))
+        status = os.waitstatus_to_exitcode(os.waitpid(running, 0)[1])
+        _kill_group(running)
+        running = 0
+        os.write(told, f"{status}\n".encode())
+
+
+def _kill_group(leader: int) -> None:
     """Kill a party and every process of its group that it left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(party.pid, signal.SIGKILL)
-    party.wait()
+        os.killpg(leader, signal.SIGKILL)
 
 
-def _party(role: str, path: Path) -> bytes:
-    """Do one party's work with what lies in the folder and return the reply."""
-    request = json.loads((path / "request.json").read_text())
-    stream = stream_of({name: np.load(path / f"{name}.npy", mmap_mode="r") for name in request["stream"]})
-    public = path / "coins.npy"
-    coins = Coins(request["seed"], np.load(public, mmap_mode="r") if public.exists() else None)
-    spec = resolve(request["cache"])
-    if role == "alice":
-        return write(spec.make(stream.dim, stream.value_dim, coins), stream)
-    queries = np.load(path / "queries.npy")
-    if role == "reader":
-        outputs, levels = (np.load(path / f"{name}.npy") for name in ("outputs", "levels"))
-        assert coins.keys is not None
-        assert isinstance(stream, Tokens)
-        answered = Answered(coins.keys, stream, queries, outputs, levels)
-        return solve(spec, coins, request["readers"], answered).tobytes()
-    cache = spec.restore((path / "payload").read_bytes(), stream.dim, stream.value_dim, coins)
-    return ask(cache, stream, queries, stream.value_dim).tobytes()
-
-
-def _main(role: str, folder: str) -> int:
-    """Run one party; leave its reply, or one sentence on what went wrong, in the folder."""
+def _party(name: str, folder: Path) -> None:
+    """Do one party's work with what lies in the folder; leave a reply, or one sentence, and end."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     sys.path.append(os.getcwd())
-    path = Path(folder)
+    module, _, function = name.partition(":")
+    status = 0
     try:
-        (path / "reply").write_bytes(_party(role, path))
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}, line {frame.lineno}"
-        text = " ".join(str(error).split()) or "no message"
-        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-        (path / "error").write_text(f"{kind}{text} ({where})")
-        return 1
-    return 0
+        reply: Parcel = getattr(importlib.import_module(module), function)(
+            Parcel.load(folder / "given", mapped=True)
+        )
+        reply.save(folder / "reply")
+    except Exception as error:  # somebody else's code
+        (folder / "error").write_text(_sentence(error))
+        status = 1
+    sys.stderr.flush()
+    os._exit(status)  # the interpreter's own shutdown would wait for threads that a cache left behind
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error in one sentence; with the place where it was raised, unless that is a sentence of ours."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, ValueError) and Path(frame.filename).is_relative_to(OURS):
+        return text
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{text} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 if __name__ == "__main__":
-    # The interpreter's own shutdown would wait for threads that a cache left behind.
-    status = _main(sys.argv[1], sys.argv[2])
-    sys.stderr.flush()
-    os._exit(status)
+    from kvfloor.experiments.game import processes  # under its own name, like all of ours
+
+    processes._nest(sys.argv[1:])

@@ -1,12 +1,11 @@
 """One play of the one-way game: the only place where Alice meets Bob.
 
-Alice encodes x, feeds the tokens to a cache and sends its bytes; Bob restores the cache from those bytes,
-appends his one token, asks and decodes. Two channels run the same two halves (`kvfloor.experiments.game.parties`):
-`InProcess`, for thousands of plays, and `FreshProcesses` (`kvfloor.experiments.game.processes`), where nothing but the
-bytes can cross.
+Alice encodes x, her host feeds the tokens to a cache and hands over its bytes; Bob's host restores the cache
+from those bytes, appends his token and answers, and he decodes. A host in this process is for thousands of
+plays; wrapped in `kvfloor.experiments.game.hosts.isolated.Isolated` nothing but the bytes can cross.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches.base import Coins
-from kvfloor.experiments.game.parties import Answered, Channel, InProcess
+from kvfloor.experiments.game.hosts.host import Host, Written
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import THRESHOLD, check_readers
+from kvfloor.experiments.game.solving import Answered
 from kvfloor.reductions.bounds.certificates import Certificate, one_shot_certificate, sampled_certificate
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 
-__all__ = ["Transcript", "play", "play_symbols"]
+__all__ = ["Asking", "Played", "Transcript", "play", "play_in_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,56 @@ class Transcript:
         return self.certificate(significance_bits).refutes(self.wire_bits)
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What Bob asks, and who reads his answers.
+
+    Parameters
+    ----------
+    positions : int, optional
+        Ask this many symbols, drawn after the message is fixed; all of them by default.
+    readers : tuple of str
+        Who reads, of `kvfloor.experiments.game.reading.READERS`; the errors are those of the best. All but the
+        threshold need every position and exact answers.
+    """
+
+    positions: int | None = None
+    readers: tuple[str, ...] = (THRESHOLD,)
+
+
+EVERYTHING = Asking()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Played:
+    """One play and all that it left.
+
+    Parameters
+    ----------
+    transcript : Transcript
+        Wire bits, errors and sizes.
+    written : Written
+        Alice's message, and her host's accounts.
+    indices : ndarray of int, shape (k,)
+        The symbols asked.
+    wrong : ndarray of bool, shape (k,)
+        Which of them the best reader decoded wrongly.
+    """
+
+    transcript: Transcript
+    written: Written
+    indices: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+
+
 def play(
     encoding: Encoding,
-    cache: str,
+    host: Host | str,
     randomness: Randomness,
     *,
-    channel: Channel | None = None,
-    positions: int | None = None,
     eta: float = 0.0,
     sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
-    readers: Sequence[str] = (THRESHOLD,),
+    asking: Asking = EVERYTHING,
 ) -> Transcript:
     """Play the game once and return its transcript.
 
@@ -89,82 +130,43 @@ def play(
     ----------
     encoding : Encoding
         The reduction; its keys were drawn from `randomness.keys()` or are deterministic.
-    cache : str
-        The cache under test, as `kvfloor.attention.caches.resolve` takes it.
+    host : Host or str
+        Who holds the cache under test; a text is that of a cache in NumPy, in this process.
     randomness : Randomness
         The streams of this play.
-    channel : Channel, optional
-        How the halves run; in this process by default.
-    positions : int, optional
-        Ask this many symbols, drawn after the message is fixed; all of them by default.
     eta : float
         An adversary moves every answer by up to this relative amount, in [0, 1), so as to break the
         decoder. Decoders are monotone in every answer, so its best choice is one of the two ends.
     sample : callable, optional
         Draws x from the secret generator; uniform by default. The certificate holds for uniform x alone.
-    readers : sequence of str
-        Who reads, of `kvfloor.experiments.game.reading.READERS`; the errors are those of the best. All but the threshold
-        need every position and exact answers.
+    asking : Asking
+        What is asked and who reads; by default every symbol, by the threshold.
 
     Returns
     -------
     Transcript
         Wire bits, errors and sizes.
     """
-    wire_bits, indices, wrong = _play(
-        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, readers
-    )
-    errors = {name: int(missed.sum()) for name, missed in wrong.items()}
-    best = min(errors, key=lambda name: errors[name])
-    problem = encoding.problem
-    sizes = len(indices), problem.length, problem.alphabet
-    return Transcript(wire_bits, errors[best], *sizes, best, len(readers))
+    return play_in_full(encoding, host, randomness, eta=eta, sample=sample, asking=asking).transcript
 
 
-def play_symbols(
+def play_in_full(
     encoding: Encoding,
-    cache: str,
+    host: Host | str,
     randomness: Randomness,
     *,
-    channel: Channel | None = None,
-    positions: int | None = None,
     eta: float = 0.0,
     sample: Callable[[np.random.Generator], NDArray[Any]] | None = None,
-) -> tuple[int, NDArray[np.int64], NDArray[np.bool_]]:
-    """Play the game once and say which symbols were decoded wrongly; the arguments are those of `play`.
-
-    Returns
-    -------
-    wire_bits : int
-        8 x the bytes that crossed from Alice to Bob.
-    indices : ndarray of int, shape (k,)
-        The symbols asked.
-    wrong : ndarray of bool, shape (k,)
-        Which of them were decoded wrongly.
-    """
-    wire_bits, indices, wrong = _play(
-        encoding, cache, randomness, channel or InProcess(), positions, eta, sample, (THRESHOLD,)
-    )
-    return wire_bits, indices, wrong[THRESHOLD]
-
-
-def _play(
-    encoding: Encoding,
-    cache: str,
-    randomness: Randomness,
-    channel: Channel,
-    positions: int | None,
-    eta: float,
-    sample: Callable[[np.random.Generator], NDArray[Any]] | None,
-    readers: Sequence[str],
-) -> tuple[int, NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
-    """Return wire bits, the symbols asked, and which of them each reader decoded wrongly."""
-    problem = encoding.problem
+    asking: Asking = EVERYTHING,
+) -> Played:
+    """Play the game once and return all that it left; the arguments are those of `play`."""
+    host = NumpyCache(host) if isinstance(host, str) else host
+    problem, positions, readers = encoding.problem, asking.positions, asking.readers
     asked_all = positions is None or positions >= problem.length
     check_readers(readers, encoding, asked_all and eta == 0)
     symbols = (sample or problem.sample)(randomness.secret())
     coins = Coins(randomness.coins_seed(), encoding.public_keys)
-    payload = channel.send(cache, coins, encoding.encode(symbols))
+    written = host.write(encoding.encode(symbols), coins)
 
     if asked_all:
         indices = np.arange(problem.length)
@@ -172,7 +174,7 @@ def _play(
         indices = randomness.positions().choice(problem.length, positions, replace=False, shuffle=False)
     questions = problem.reconstruction(indices)
     token, queries = encoding.reader_token(), encoding.queries(questions)
-    outputs = channel.receive(cache, coins, payload, token, queries)
+    outputs = host.ask(written.payload, token, queries, coins)
     truth = problem.answer(symbols, questions)
 
     def missed(read: NDArray[Any]) -> NDArray[np.bool_]:
@@ -190,6 +192,9 @@ def _play(
         assert isinstance(encoding, ValuesEncoding)
         assert isinstance(token, Tokens)
         answered = Answered(encoding.public_keys, token, queries, outputs, encoding.levels.values)
-        solved = channel.solve(cache, coins, solving, answered)
+        solved = host.solve(solving, answered, coins)
         wrong |= {name: missed(values) for name, values in zip(solving, solved, strict=True)}
-    return 8 * len(payload), indices, wrong
+    errors = {name: int(each.sum()) for name, each in wrong.items()}
+    best = min(errors, key=lambda name: errors[name])
+    counts = 8 * len(written.payload), errors[best], len(indices), problem.length, problem.alphabet
+    return Played(Transcript(*counts, best, len(readers)), written, indices, wrong[best])

@@ -1,7 +1,7 @@
 """The readers: the ways in which an audit reads a string from a cache's answers (theory 1).
 
 "threshold" is `Encoding.decode` on the answers as they are. The others first solve for the values
-(`kvfloor.reductions.bounds.readers`, run by `kvfloor.experiments.game.parties.solve`): "least-squares" with the weights of exact
+(`kvfloor.reductions.bounds.readers`, run by `kvfloor.experiments.game.solving.solve`): "least-squares" with the weights of exact
 attention over the public keys, "probe" with the weights that the cache shows on public values, "likelihood"
 by a search for the string whose simulated answers are nearest.
 """

@@ -2,13 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.engine.sweep import Task
 from kvfloor.experiments.engine.worker import told
+from kvfloor.experiments.game.randomness import Randomness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,13 +62,13 @@ class Control:
         What is false about it.
     breaks : str
         Name of the check that must fail.
-    cells : callable
-        The variant's grid at a scale, as the claim's own.
+    cells : sequence of dict
+        The variant's grid, the same at every scale.
     """
 
     name: str
     breaks: str
-    cells: Cells
+    cells: Sequence[dict[str, Any]] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,12 @@ class Claim:
     ----------
     id, title, source, statement, theory : str
         Name on the command line, one line, whose it is, what exactly, section of docs/theory.md.
-    module : str
-        Dotted name of the module with ``measure(parameters, randomness) -> dict``, one block of work.
     checks : tuple of str
         Names of the checks that `judge` must come to; a missing one counts as failed.
     cells : callable
         The grid at a scale: a list of JSON parameters; the key "blocks", if there, repeats a cell.
+    measure : callable
+        One block of work, ``measure(parameters, randomness) -> dict``, under this name in the claim's module.
     judge : callable
         From rows to checks; a check is returned only if some row bears on it.
     draw : callable
@@ -99,21 +100,26 @@ class Claim:
     source: str
     statement: str
     theory: str
-    module: str
     checks: tuple[str, ...]
     cells: Cells
+    measure: Callable[[dict[str, Any], Randomness], Mapping[str, object]]
     judge: Callable[[Sequence[Record]], list[Check]]
     draw: Callable[[Sequence[Record]], "Figure"]
     controls: tuple[Control, ...]
     requires: tuple[str, ...] = ()
 
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that does its work."""
+        return self.measure.__module__
+
     def tasks(self, scale: Scale) -> list[Task]:
         """Return all the work of the claim and its controls at a scale."""
-        variants = [("claim", self.cells), *((control.name, control.cells) for control in self.controls)]
+        variants = [("claim", self.cells(scale)), *((each.name, each.cells) for each in self.controls)]
         return [
             Task(self.module, name, {k: v for k, v in cell.items() if k != "blocks"}, cell.get("blocks", 1))
             for name, grid in variants
-            for cell in grid(scale)
+            for cell in grid
         ]
 
 
@@ -139,11 +145,28 @@ class Verdict:
     controls: tuple[Check, ...]
 
 
-def cells(**axes: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the grid of all combinations of the given axes, the last one fastest."""
+def cells(**axes: Any) -> list[dict[str, Any]]:
+    """Return the grid of all combinations of the given axes, the last one fastest.
+
+    Parameters
+    ----------
+    **axes : list, tuple, range or another value
+        The values of each parameter; what is no list, tuple or range is the only value.
+
+    Returns
+    -------
+    list of dict
+        A dict of parameters a cell.
+
+    Examples
+    --------
+    >>> cells(cache="dense", tokens=[16, 32])
+    [{'cache': 'dense', 'tokens': 16}, {'cache': 'dense', 'tokens': 32}]
+    """
     grid: list[dict[str, Any]] = [{}]
     for name, values in axes.items():
-        grid = [{**cell, name: value} for cell in grid for value in values]
+        several = values if isinstance(values, list | tuple | range) else [values]
+        grid = [{**cell, name: value} for cell in grid for value in several]
     return grid
 
 

@@ -32,8 +32,9 @@ class Compressed(Certified):
     full_cache_bits: int
     nominal_bits: float | None
     allocated_bits: int
+    peak_bits: int | None
     masked_entries: int
-    verdict: str
+    compresses: bool
     drops_only: bool
     chosen_blindly: bool
     kept_entries: int | None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["exponent", "exponent_interval"]
+__all__ = ["exponent", "exponent_interval", "fitted_exponent"]
 
 
 def exponent(sizes: Sequence[float], bits: Sequence[float]) -> float:
@@ -67,6 +67,30 @@ def exponent_interval(
     rounding = 1e-12 * float(np.abs(weights) @ high)
     ends = [float(np.where(weights > 0, *pair) @ weights) for pair in ((low, high), (high, low))]
     return ends[0] - rounding, ends[1] + rounding
+
+
+def fitted_exponent(
+    sizes: Sequence[float], numbers: Sequence[float], false_alarm: float
+) -> tuple[float, float, float]:
+    """Return the slope of log numbers over log sizes with its confidence interval (Student).
+
+    Parameters
+    ----------
+    sizes, numbers : sequence of float
+        At least three pairs of positive numbers, which err independently.
+    false_alarm : float
+        Probability that the interval misses the true slope.
+
+    Returns
+    -------
+    slope, low, high : float
+        The fit by least squares, and the ends.
+    """
+    from scipy import stats
+
+    fit = stats.linregress(np.log(sizes), np.log(numbers))
+    half = float(stats.t.isf(false_alarm / 2, len(sizes) - 2)) * float(fit.stderr)
+    return float(fit.slope), float(fit.slope) - half, float(fit.slope) + half
 
 
 def _weights(sizes: Sequence[float]) -> NDArray[np.float64]:

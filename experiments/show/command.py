@@ -1,8 +1,12 @@
 """The command `kvfloor`; what is heavy is imported by the subcommand that needs it."""
 
+import contextlib
 import dataclasses
+import functools
+import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +16,10 @@ from kvfloor import __version__
 from kvfloor.experiments.show import screen
 
 if TYPE_CHECKING:
-    from kvfloor.experiments.audits.auditor import Audit
-    from kvfloor.experiments.audits.real_auditor import RealAudit
+    from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.judging.claim import Claim
 
-__all__ = ["main", "run_claim"]
+__all__ = ["main"]
 
 RESULTS = "kvfloor.sqlite"
 FIGURES = "figures"
@@ -29,6 +32,7 @@ on_executor = click.option(
 )
 SEED = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
+WORKERS = click.IntRange(min=1, max=1024)
 
 
 class Sentence(click.ClickException):
@@ -38,7 +42,15 @@ class Sentence(click.ClickException):
 
 
 class Subcommand(click.Command):
-    """A subcommand, whose summary is never cut."""
+    """A subcommand: its summary is never cut, and no text that it is given may be empty."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, unless one of its texts is empty: that would mean a default, or this folder, by accident."""
+        for parameter in self.get_params(ctx):
+            given = ctx.params.get(parameter.name or "")
+            if "" in (given if isinstance(given, tuple) else (given,)):
+                raise click.BadParameter("it must not be empty.", ctx, parameter)
+        return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """Return the first sentence of its help."""
@@ -56,11 +68,38 @@ class Command(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(130)
+        except click.UsageError as error:
+            raise click.UsageError(_short(error.format_message()), error.ctx) from error
+        except MemoryError as error:
+            raise Sentence(f"there is not enough memory: {error or 'ask for less'}") from error
         except ValueError as error:
-            raise Sentence(str(error)) from error
+            raise Sentence(_short(" ".join(str(error).split()))) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise Sentence(f"{name}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _opened(results: str, figures: str) -> "Iterator[Store]":
+    """Open the results and make the folder for figures, both or neither."""
+    from kvfloor.experiments.engine.store import Store
+
+    folder = Path(figures)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        store = Store(results)
+    except ValueError:
+        for path in made:
+            path.rmdir()
+        raise
+    with store:
+        yield store
+
+
+def _short(text: str) -> str:
+    """Return a sentence in which no word is longer than a line."""
+    return re.sub(r"\S{160,}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -84,7 +123,7 @@ def main() -> None:
 @click.option(
     "--scale", type=click.Choice(["quick", "full"]), default="quick", help="How large the grids are."
 )
-@click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@click.option("--workers", type=WORKERS, default=None, help="Processes.  [default: one a core]")
 @on_executor
 @click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
 @click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
@@ -109,7 +148,6 @@ def reproduce(
     kvfloor reproduce threshold --scale full
     """
     from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.engine.store import Store
     from kvfloor.experiments.engine.sweep import total_blocks
     from kvfloor.experiments.show.reproduction import chosen_claims, left_out
     from kvfloor.experiments.show.reproduction import reproduce as run
@@ -122,9 +160,8 @@ def reproduce(
         click.echo(f"{id} is left out: it {reason}.", err=True)
         chosen = [claim for claim in chosen if claim.id != id]
     total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
-    Path(figures).mkdir(parents=True, exist_ok=True)
     done = 0
-    with Store(results) as store, executor_of(executor, workers) as workplace:
+    with executor_of(executor, workers) as workplace, _opened(results, figures) as store:
 
         def stopped() -> str:
             store.close()
@@ -292,39 +329,22 @@ def audit(
     values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
-    from kvfloor.attention.engines.transformers.model import Model
-    from kvfloor.experiments.audits.auditor import audit as run
-    from kvfloor.experiments.audits.real_auditor import audit as run_real
-    from kvfloor.experiments.audits.real_auditor import is_real
-    from kvfloor.experiments.game.real import Setting
+    from kvfloor.experiments.audits.audit import audit as run
 
-    result: Audit | RealAudit
+    sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
+    how: dict[str, Any] = {"readers": readers or None, "feed": feed, "readout": readout}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the parties are ended, too
     with screen.spinner(f"auditing {cache}"):
-        if is_real(cache):
-            if (value_dim, levels, sides, readers) != (None, 2, "values", ()):
-                raise ValueError(
-                    "a transformer holds bits in its values and is read by a threshold: "
-                    "leave out --value-dim, --levels, --sides, --reader"
-                )
-            setting = Setting(cache, Model.parse(model or "llama"), tokens or 512, dim, feed, readout)
-            result = run_real(setting, seed=seed)
-        else:
-            sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
-            kind: Any = model or "attention"
-            result = run(cache, model=kind, **sizes, sides=sides, seed=seed, readers=readers or None)
+        result = run(cache, model=model, sides=sides, seed=seed, **sizes, **how)
     if as_json:
-        screen.print_json(dataclasses.asdict(result))
+        screen.print_json(result.to_dict())
     else:
-        table = screen.table("", "", "", title=f"audit of {result.cache}")
-        for row in screen.audit_rows(result):
-            table.add_row(*row)
-        screen.print_table(table)
+        screen.print_audit(result)
     sys.exit(result.verdict == "impossible")
 
 
 @main.command()
-@click.option("--workers", type=POSITIVE, default=None, help="Processes.  [default: one a core]")
+@click.option("--workers", type=WORKERS, default=None, help="Processes.  [default: one a core]")
 @on_executor
 @click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
 @click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
@@ -335,33 +355,29 @@ def leaderboard(
 ) -> None:
     """Audit every press of kvpress and cache of transformers.
 
-    Each is asked for several budgets. Finished plays are kept in the results file: a run that was stopped continues where it was. Writes
-    leaderboard.md, .csv, .svg and .png.
+    Each is asked for several budgets. Finished plays are kept in the results file: a run that was
+    stopped continues where it was. Writes leaderboard.md, .csv, .svg and .png.
 
     \b
     kvfloor leaderboard --figures tables
     """
-    from kvfloor.experiments.audits import leaderboard as board
+    from kvfloor.experiments.claims.transformers.leaderboard import tasks
     from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.show.leaderboard_page import COLUMNS
+    from kvfloor.experiments.engine.sweep import run
+    from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish
     from kvfloor.experiments.show.stopping import stops_with
 
-    wanted = board.tasks()
-    with Store(results) as store, executor_of(executor, workers) as workplace:
+    wanted = tasks()
+    with executor_of(executor, workers) as workplace, _opened(results, figures) as store:
 
         def stopped() -> str:
             store.close()
             return f"Stopped: finished plays are in {results}; the same command continues."
 
         with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
-            rows = board.leaderboard(
-                store=store,
-                folder=Path(figures),
-                executor=workplace,
-                seed=seed,
-                progress=lambda plays: advance("leaderboard", plays),
-            )
+            progress = functools.partial(advance, "leaderboard")
+            records, lost = run(wanted, store, seed=seed, executor=workplace, progress=progress)
+            rows = publish(records, lost, Path(figures), seed)
     if as_json:
         screen.print_json(rows)
         return
@@ -439,8 +455,3 @@ def merge(results: tuple[str, ...], into: str) -> None:
     modules = [claim.module for claim in all_claims().values()]
     for merged in run([Path(name) for name in results], Path(into), modules):
         click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
-
-
-def run_claim(claim: str) -> None:
-    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
-    main(["reproduce", claim, *sys.argv[1:]], prog_name="kvfloor")

@@ -5,23 +5,59 @@ import importlib.metadata
 import io
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
+from kvfloor.experiments.audits.verdict import verdict
+from kvfloor.experiments.drawing import style
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.engine.sweep import Lost
+from kvfloor.experiments.game.hosts.host import Accounts
+from kvfloor.experiments.game.protocol import Transcript
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLUMNS", "draw", "table", "write"]
+__all__ = ["COLUMNS", "draw", "publish", "table", "write"]
 
 VERSIONED = (*EXTRA, "optimum-quanto", "hqq")
 COLUMNS = (
     "compressor", "budget", "accuracy", "nominal", "allocated", "wire", "certified", "verdict", "note",
 )  # fmt: skip
+
+
+def publish(records: Sequence[Record], lost: Sequence[Lost], folder: Path, seed: int) -> list[dict[str, Any]]:
+    """Write ``leaderboard.md``, ``.csv``, ``.svg`` and ``.png`` from all plays of a leaderboard.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        The plays.
+    lost : sequence of Lost
+        Those that ended their worker.
+    folder : Path
+        Where the files go.
+    seed : int
+        Root seed of the plays.
+
+    Returns
+    -------
+    list of dict
+        The table's rows; see `table`.
+    """
+    for play in lost:
+        task, cannot = play.task, {"cannot": play.reason}
+        row = Record(task.id, str(seed), 0, "", task.claim, "claim", task.parameters, cannot, 0.0)
+        records = [*records, row]
+    rows = table(records)
+    write(rows, folder, records[0].parameters, seed)
+    with style.styled():
+        style.save(draw(records), folder, "leaderboard")
+    return rows
 
 
 def table(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -54,12 +90,19 @@ def table(records: Sequence[Record]) -> list[dict[str, Any]]:
         else:
             bits = {name: found[f"{name}_bits"] for name in ("nominal", "allocated", "wire", "certified")}
             row |= {name: "" if n is None else round(n / found["symbols"], 3) for name, n in bits.items()}
-            row |= {"accuracy": round(1 - found["errors"] / found["symbols"], 4), "verdict": found["verdict"]}
+            row |= {"accuracy": round(1 - found["errors"] / found["symbols"], 4), "verdict": _verdict(found)}
             row["note"] = _note(found)
         rows.append(row)
     return sorted(
         rows, key=lambda r: (r["verdict"] == "cannot run", -(r["budget"] or 2), -(r["accuracy"] or 0))
     )
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    """Return the verdict on the counts of a play."""
+    accounts = Accounts(**{field.name: found[field.name] for field in fields(Accounts)})
+    symbols = found["symbols"]
+    return verdict(Transcript(found["wire_bits"], found["errors"], symbols, symbols, 2), accounts)
 
 
 def _note(found: dict[str, Any]) -> str:

@@ -11,15 +11,14 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kvfloor.experiments.audits.auditor import Audit
-    from kvfloor.experiments.audits.real_auditor import RealAudit
+    from kvfloor.experiments.audits.record import Audit
     from kvfloor.experiments.judging.claim import Claim
     from kvfloor.experiments.show.reproduction import Reproduction
 
 __all__ = [
-    "audit_rows",
     "bars",
     "plain",
+    "print_audit",
     "print_json",
     "print_outcomes",
     "print_table",
@@ -29,46 +28,19 @@ __all__ = [
 ]
 
 
-def audit_rows(result: "Audit | RealAudit") -> Iterator[tuple[str, str, str]]:
-    """Yield the lines of an audit's table: name, number, meaning."""
-    shape = f"n = {result.tokens:,}, d = {result.dim}, d_v = {result.value_dim}"
-    per_bit = f"{result.wire_bits / result.capacity_bits:.3f} for each hidden bit"
-    certainty = f"wrong with probability at most 2^{result.significance_log2:g}"
-    where = f"{_MODELS.get(result.model, '')}{shape}, in the {_SIDES[result.sides]}"
-    yield "hidden", f"{result.capacity_bits:,.0f} bits", where
-    if hasattr(result, "allocated_bits"):
-        nominal = getattr(result, "nominal_bits", None)
-        said = "nothing" if nominal is None else f"{nominal:,.0f} bits"
-        yield "nominal", said, "what the method says that it keeps"
-        yield "allocated", f"{result.allocated_bits:,} bits", "what the tensors of the cache occupy"
-    yield "on the wire", f"{result.wire_bits:,} bits", per_bit
-    yield "decoded", f"{result.accuracy:.2%}", f"{result.errors:,} errors in {result.asked:,} symbols asked"
-    if hasattr(result, "reader"):
-        others = ", ".join(name for name in getattr(result, "readers", ()) if name != result.reader)
-        told = f"read no worse than {others}" if others else "the only one that was asked"
-        yield "reader", result.reader, told
-    yield "certified", f"{result.certified_bits:,.0f} bits", certainty
-    yield "frontier", f"{result.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
-    full = (
-        ("full cache", f" ({result.model})") if hasattr(result, "allocated_bits") else ("float16 cache", "")
-    )
-    yield full[0], f"{result.full_cache_bits:,} bits", f"keys and values as they are{full[1]}"
-    yield "seed", str(result.seed), "repeats this audit"
-    colour, meaning = {
-        "impossible": ("red", "more was decoded than crossed the wire: a side channel or a miscount"),
-        "saves nothing": ("yellow", "the tensors take no less than the full cache, whatever the method says"),
-        "consistent": ("green", "what was decoded fits what crossed the wire"),
-    }[result.verdict]
-    yield "verdict", f"[bold {colour}]{result.verdict}[/]", meaning
-
-
-_MODELS = {
-    "attention": "",
-    "tensor4": "on either of two sides: ",
-    "tensor2": "n^2 opaque rows: ",
-    "visual": "in all maps but the last, at most n tokens: ",
-}
-_SIDES = {"values": "values", "keys": "keys", "both": "keys and values"}
+def print_audit(result: "Audit") -> None:
+    """Print an audit's table."""
+    colours = {
+        "impossible": "red",
+        "saves nothing": "yellow",
+        "does nothing": "yellow",
+        "consistent": "green",
+    }
+    shown = table("", "", "", title=f"audit of {result.cache}")
+    for name, number, meaning in result.rows():
+        number = f"[bold {colours[result.verdict]}]{number}[/]" if name == "verdict" else number
+        shown.add_row(name, number, meaning)
+    print_table(shown)
 
 
 def print_outcomes(outcomes: "Sequence[Reproduction]") -> None:

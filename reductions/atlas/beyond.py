@@ -23,8 +23,8 @@ from kvfloor.reductions.atlas.nodes import (
 )
 from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
+from kvfloor.reductions.encodings.streams.windowed import WindowEncoding, window_guarantee
 from kvfloor.reductions.encodings.tensor import TensorEncoding, tensor_guarantee
-from kvfloor.reductions.encodings.windowed import WindowEncoding, window_guarantee
 from kvfloor.reductions.keys.projections import gaussian_keys
 from kvfloor.reductions.problems.index import Index
 

@@ -102,14 +102,7 @@ def paths(model: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[Pat
 
 
 def push(path: Path, shape: Shape) -> Floor | None:
-    """Push INDEX's bound along a path.
-
-    Parameters
-    ----------
-    path : tuple of Reduction
-        From INDEX to the model.
-    shape : Shape
-        The model's parameters.
+    """Push INDEX's bound along a path to a model of that shape.
 
     Returns
     -------
@@ -128,48 +121,13 @@ def push(path: Path, shape: Shape) -> Floor | None:
 
 
 def floors_of(model: str, shape: Shape) -> list[Floor]:
-    """Return the bounds on a model along all paths that apply, in the order of the edges.
-
-    Parameters
-    ----------
-    model : str
-        A node of the atlas.
-    shape : Shape
-        Its parameters.
-
-    Returns
-    -------
-    list of Floor
-        The bounds.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model.
-    """
+    """Return the bounds on a model of the atlas along all paths that apply, in the order of the edges."""
     pushed = (push(path, shape) for path in paths(model))
     return [floor for floor in pushed if floor is not None]
 
 
 def floor_bits(model: str, shape: Shape) -> float:
-    """Return the largest bound on the bits of every cache of a model.
-
-    Parameters
-    ----------
-    model : str
-        A node of the atlas.
-    shape : Shape
-        Its parameters.
-
-    Returns
-    -------
-    float
-        Bits; 0 where no path applies.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model.
+    """Return the largest bound on the bits of every cache of a model of the atlas; 0 where no path applies.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from kvfloor.reductions.atlas.reduction import About, Instance, Reduction, Shape
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout, chosen_bit_norm, keys_guarantee
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.protocol import Encoding
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count, values_guarantee
 from kvfloor.reductions.keys.incoherence import incoherence_bound
 from kvfloor.reductions.keys.kissing import KISSING

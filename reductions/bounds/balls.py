@@ -41,11 +41,6 @@ def log2_hamming_ball(length: int, radius: int, alphabet: int = 2) -> float:
     float
         log2 Vol_q(N, radius), in [0, N log2 q].
 
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-
     Examples
     --------
     >>> round(log2_hamming_ball(23, 3), 9)  # the Golay code is perfect: 2^12 balls of 2^11 strings
@@ -103,11 +98,6 @@ def hypergeometric_upper_bound(length: int, asked: int, observed_errors: int, co
     -------
     int
         Upper bound in s..N-m+s.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
     """
     check_count("length", length)
     if not 1 <= asked <= length:

@@ -125,26 +125,17 @@ def sampled_certificate(
 
     Parameters
     ----------
-    length : int
-        Number N of symbols, at least 1.
+    length, alphabet, significance_bits
+        Those of `one_shot_certificate`.
     asked : int
         Number m of positions asked, 1..N.
     observed_errors : int
         Wrong symbols among them, 0..m.
-    alphabet : int
-        Size q of the alphabet, at least 2.
-    significance_bits : float
-        t >= 0: the certificate is wrong with probability at most 2^-t.
 
     Returns
     -------
     Certificate
         With `error_bound` from `hypergeometric_upper_bound`.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
     """
     check_significance(significance_bits)
     bound = hypergeometric_upper_bound(length, asked, observed_errors, significance_bits + 1)

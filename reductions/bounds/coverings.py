@@ -15,6 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.reductions.checks import check_count
+
 Words: TypeAlias = NDArray[np.int64]
 
 _MOST_ENTRIES = 1 << 26
@@ -58,27 +60,10 @@ class Success:
 
 
 def sphere_packing_success(length: int, bits: int) -> float:
-    """Return a bound on the average success of B bits on N bits: balls that fill the cube without overlap.
+    """Return a bound on the average success of B bits on N bits, in [1/2, 1]: balls that fill the cube without overlap.
 
     A word that is nearest to s strings has at least the s smallest distances to them, a convex function of s;
     so the errors are fewest if each of the 2^B words serves its 2^(N-B) nearest strings. Perfect codes do.
-
-    Parameters
-    ----------
-    length : int
-        N, at least 1.
-    bits : int
-        B in 0..N.
-
-    Returns
-    -------
-    float
-        In [1/2, 1].
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------
@@ -89,7 +74,7 @@ def sphere_packing_success(length: int, bits: int) -> float:
 
 
 def covering_errors(words: Words | tuple[int, ...], length: int) -> int:
-    """Return the wrong bits over all 2^N strings if each is told as its nearest word.
+    """Return the wrong bits over all 2^N strings if each is told as its nearest word: a sum of distances.
 
     Parameters
     ----------
@@ -97,16 +82,6 @@ def covering_errors(words: Words | tuple[int, ...], length: int) -> int:
         At least one word, each a binary number of N digits.
     length : int
         N, at least 1.
-
-    Returns
-    -------
-    int
-        Sum of the distances.
-
-    Raises
-    ------
-    ValueError
-        If there is no word or one has more than N digits.
     """
     code = np.asarray(words, dtype=np.int64)
     if length < 1 or code.ndim != 1 or code.size == 0 or code.min() < 0 or code.max() >> length:
@@ -151,8 +126,7 @@ def best_success(length: int, bits: int) -> Success:
 
 def _sphere_packing_errors(length: int, bits: int) -> int:
     """Return 2^B times the sum of the 2^(N-B) smallest distances to a point of the cube."""
-    if length < 1:
-        raise ValueError(f"length must be at least 1, got {length}")
+    check_count("length", length)
     if not 0 <= bits <= length:
         raise ValueError(f"bits must be in 0..{length}, got {bits}")
     left, errors = 1 << (length - bits), 0

@@ -32,11 +32,6 @@ def rate_distortion(distortion: float | Floats, alphabet: int = 2) -> float | Fl
     float or ndarray
         log2 q - H2(D) - D log2(q-1) for D <= 1 - 1/q, else 0; of the shape of `distortion`.
 
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-
     References
     ----------
     T. Cover, J. Thomas. Elements of Information Theory, 10.3.
@@ -52,24 +47,9 @@ def rate_distortion(distortion: float | Floats, alphabet: int = 2) -> float | Fl
 
 
 def frontier_distortion(rate: float, alphabet: int = 2) -> float:
-    """Return the least fraction of wrong symbols at a rate: the inverse of `rate_distortion`.
+    """Return the least fraction of wrong symbols at a rate of bits per symbol: the inverse of `rate_distortion`.
 
-    Parameters
-    ----------
-    rate : float
-        Bits per symbol, at least 0.
-    alphabet : int
-        Size q of the alphabet, at least 2.
-
-    Returns
-    -------
-    float
-        D in [0, 1 - 1/q]; 0 from log2 q bits on.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
+    It lies in [0, 1 - 1/q], and is 0 from log2 q bits on.
     """
     capacity = capacity_bits(1, alphabet)
     if not rate >= 0:
@@ -82,25 +62,7 @@ def frontier_distortion(rate: float, alphabet: int = 2) -> float:
 
 
 def frontier_accuracy(rate: float, alphabet: int = 2) -> float:
-    """Return the highest fraction of right symbols at a rate.
-
-    Parameters
-    ----------
-    rate : float
-        Bits per symbol, at least 0.
-    alphabet : int
-        Size q of the alphabet, at least 2.
-
-    Returns
-    -------
-    float
-        1 - `frontier_distortion`, in [1/q, 1].
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-    """
+    """Return the highest fraction of right symbols at a rate: 1 - `frontier_distortion`, in [1/q, 1]."""
     return 1 - frontier_distortion(rate, alphabet)
 
 
@@ -109,22 +71,15 @@ def fano_bits(length: int, success: float, alphabet: int = 2) -> float:
 
     Parameters
     ----------
-    length : int
-        Number N of symbols, at least 1.
+    length, alphabet : int
+        Number N of symbols, at least 1, and size q of the alphabet, at least 2.
     success : float
         Average probability p of decoding a position, in [0, 1].
-    alphabet : int
-        Size q of the alphabet, at least 2.
 
     Returns
     -------
     float
         N (log2 q - H2(1-p) - (1-p) log2(q-1)) bits, and 0 where p <= 1/q: guessing needs no message.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     References
     ----------

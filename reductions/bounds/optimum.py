@@ -102,24 +102,12 @@ def common_answer(outputs: Floats, eta: float) -> Reals | None:
     """Return answers that are within eta for every one of these streams, if there are any.
 
     Intervals on a line that meet pairwise have a common point (Helly), so that pairwise indistinguishable
-    streams always have such answers.
-
-    Parameters
-    ----------
-    outputs : ndarray, shape (streams, queries, coordinates)
-        Exact answers of the streams that share a message, at least 0.
-    eta : float
-        Relative accuracy in [0, 1).
+    streams always have such answers. The parameters are those of `distinguishability_graph`.
 
     Returns
     -------
     ndarray, shape (queries, coordinates), or None
         The middle of what the intervals have in common.
-
-    Raises
-    ------
-    ValueError
-        If the outputs are no such array or eta is out of its range.
     """
     low, high = _intervals(outputs, eta)
     largest, least = low.max(axis=0), high.min(axis=0)

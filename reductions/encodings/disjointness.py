@@ -15,7 +15,8 @@ import numpy as np
 
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats, check_eta, check_outputs
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.disjointness import Disjointness
 from kvfloor.reductions.problems.strings import Questions, Symbols
 
@@ -23,13 +24,13 @@ MARGIN_NATS = 1.0  # beyond the least C that separates, so that rounding does no
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DisjointnessEncoding:
+class DisjointnessEncoding(PublicKeys):
     """DISJOINTNESS on n elements as n tokens with values of one entry.
 
     Parameters
     ----------
-    keys : ndarray, shape (n, d)
-        Public unit keys.
+    keys : Keys
+        n of them, public; what counts is the largest |<k_i, k_l>|, which is measured.
     largest : int
         Most elements s of Bob's set, in 1..n.
     eta : float
@@ -41,7 +42,7 @@ class DisjointnessEncoding:
         If a number is out of its range, or (4 s - 3) eps >= 1 for the keys' coherence eps.
     """
 
-    keys: Floats
+    keys: Keys
     largest: int = 1
     eta: float = 0.0
 
@@ -59,16 +60,6 @@ class DisjointnessEncoding:
         return Disjointness(self.tokens, largest=self.largest)
 
     @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return int(self.keys.shape[1])
-
-    @property
     def value_dim(self) -> int:
         """One."""
         return 1
@@ -76,7 +67,7 @@ class DisjointnessEncoding:
     @property
     def coherence(self) -> float:
         """The largest |<k_i, k_l>| of two different keys."""
-        products = np.abs(self.keys @ self.keys.T)
+        products = np.abs(self.keys.rows @ self.keys.rows.T)
         np.fill_diagonal(products, 0)
         return float(products.max())
 
@@ -90,24 +81,20 @@ class DisjointnessEncoding:
         """Decoding at C, for the keys as they are."""
         return Guarantee(self.query_norm, self.coherence, self.eta)
 
-    @property
-    def public_keys(self) -> Floats | None:
-        """The keys."""
-        return self.keys
-
     def encode(self, x: Symbols) -> Tokens:
         """Return Alice's n tokens for the string x, shape (N,)."""
         values = self.problem.check_string(x).astype(self.keys.dtype)
-        return Tokens(self.keys, values[:, np.newaxis])
+        return Tokens(self.keys.rows, values[:, np.newaxis])
 
     def reader_token(self) -> Tokens:
         """Return no token: Bob brings none."""
-        return Tokens(self.keys[:0], np.empty((0, 1), self.keys.dtype))
+        return zero_tokens(self.keys, 1, 0)
 
     def queries(self, questions: Questions) -> Floats:
         """Return C times the sum of each distinct set's keys, shape (m, d)."""
         sets, _ = self._distinct(questions)
-        scaled: Floats = (sets.astype(self.keys.dtype) @ self.keys) * self.keys.dtype.type(self.query_norm)
+        rows, dtype = self.keys.rows, self.keys.dtype
+        scaled: Floats = (sets.astype(dtype) @ rows) * dtype.type(self.query_norm)
         return scaled
 
     def decode(self, outputs: Floats, questions: Questions) -> Symbols:

@@ -321,14 +321,9 @@ def keys_guarantee(
     lowest: float = 1.0,
     failure_probability: float = 0.0,
 ) -> Guarantee | None:
-    """Return the guarantee for key bits and, if `lowest` < 1, value bits.
+    """Return the guarantee for key bits and, if `lowest` < 1, value bits; None if eps = 1 or `bit_norm` is too small.
 
     Its norm lies above `required_address_norm`, whose parameters these are, and above what value bits need.
-
-    Returns
-    -------
-    Guarantee or None
-        None if eps = 1 or `bit_norm` is too small.
     """
     if incoherence == 1 or bit_norm <= required_bit_norm(eta, lowest):
         return None

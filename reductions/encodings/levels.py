@@ -67,38 +67,18 @@ class Levels:
         return len(self.values)
 
     def resolution(self, eta: float) -> float:
-        """Return the kappa below which all neighbours are told apart (see `values.required_query_norm`).
+        """Return the kappa below which all neighbours are told apart, for eta in [0, 1) (see `values.required_query_norm`).
 
-        Parameters
-        ----------
-        eta : float
-            Relative accuracy in [0, 1).
-
-        Returns
-        -------
-        float
-            min over neighbours x < y of (y (1 - eta)/(1 + eta) - x) / x_max; none if it is not positive.
+        It is min over neighbours x < y of (y (1 - eta)/(1 + eta) - x) / x_max; none are if it is not positive.
         """
         shrink = (1 - check_eta(eta)) / (1 + eta)
         return float(np.min(shrink * self.values[1:] - self.values[:-1]) / self.values[-1])
 
     def thresholds(self, accuracy: Accuracy, kappa: float = 0.0) -> Doubles:
-        """Return where outputs of one symbol end and those of the next begin (see `ValuesEncoding`).
+        """Return where outputs of one symbol end and those of the next begin: q - 1 numbers (see `ValuesEncoding`).
 
-        The typical decoder takes the geometric mean of neighbours, and half of the upper one where the lower
-        is 0.
-
-        Parameters
-        ----------
-        accuracy : Accuracy
-            The noise and the decoder.
-        kappa : float
-            The `values.interference`, for the guaranteed decoder.
-
-        Returns
-        -------
-        ndarray, shape (q - 1,)
-            Ascending.
+        The guaranteed decoder takes the middle `between` the worst outputs of neighbours at the `values.interference`
+        kappa. The typical one takes the geometric mean of neighbours, and half of the upper where the lower is 0.
         """
         lower, upper = self.values[:-1], self.values[1:]
         if accuracy.decoder == "typical":
@@ -166,24 +146,10 @@ class ByReading:
 def chosen_norm(query_norm: float | None, guarantee: Guarantee | None, hopeless: str) -> float:
     """Return the query norm that was given, or else the one that the guarantee asks for.
 
-    Parameters
-    ----------
-    query_norm : float, optional
-        C of the caller's choice.
-    guarantee : Guarantee or None
-        What is proved.
-    hopeless : str
-        What no query norm does, and what to give instead.
-
-    Returns
-    -------
-    float
-        C.
-
     Raises
     ------
     ValueError
-        If neither is there.
+        If neither is there; it says what no query norm does and what to give instead: `hopeless`.
     """
     if query_norm is not None:
         return query_norm
@@ -198,16 +164,6 @@ def between(most_of_lower: Doubles, least_of_upper: Doubles) -> Doubles:
     Theory 3 takes the upper end, (1 - eta)/(1 + kappa) for bits. The middle proves the same and keeps
     rounding away from either end. Where the worst outputs overlap, so that nothing is proved, the upper
     symbol is still read rightly.
-
-    Parameters
-    ----------
-    most_of_lower, least_of_upper : ndarray, shape (q - 1,)
-        The largest noisy output of the lower symbol of each pair, and the least of the upper.
-
-    Returns
-    -------
-    ndarray, shape (q - 1,)
-        Thresholds.
     """
     middle: Doubles = (least_of_upper + most_of_lower) / 2
     return np.minimum(middle, least_of_upper)

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Floats
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Problem, Questions, Symbols
 
 
 class Stream:
     """Consecutive tokens as equally long arrays, in the order in which a cache is given them.
 
-    Fields alternate between keys (n, d) and values (n, d_v).
+    Fields alternate between keys (n, d) and values (n, d_v), or there is one of whole tokens.
 
     Raises
     ------
@@ -92,6 +95,24 @@ class TensorTokens(Stream):
     values2: Floats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows(Stream):
+    """Tokens of which only their embeddings are known: rows of a model's embedding table (theory 12).
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, H)
+        One row per token.
+    """
+
+    rows: Floats
+
+    @property
+    def value_dim(self) -> int:
+        """The number H of columns: keys and values are both made of them."""
+        return self.dim
+
+
 def stream_of(named: Mapping[str, Floats]) -> Stream:
     """Return the stream whose arrays have these names.
 
@@ -110,7 +131,7 @@ def stream_of(named: Mapping[str, Floats]) -> Stream:
     ValueError
         If no stream has arrays of these names.
     """
-    for kind in (Tokens, TensorTokens):
+    for kind in (Tokens, TensorTokens, Rows):
         if set(kind.__slots__) == set(named):
             return kind(**named)
     raise ValueError(f"no stream consists of {', '.join(named)}")
@@ -222,6 +243,34 @@ class Encoding(Protocol):
         ValueError
             If a shape or a question does not fit.
         """
+
+
+class PublicKeys:
+    """What an encoding has whose keys are public coins, so that x lives in the values alone: tokens as it has keys."""
+
+    __slots__: tuple[str, ...] = ()
+    keys: Keys
+
+    @property
+    def tokens(self) -> int:
+        """Number n of tokens Alice writes."""
+        return len(self.keys)
+
+    @property
+    def dim(self) -> int:
+        """Key dimension d."""
+        return self.keys.dim
+
+    @property
+    def public_keys(self) -> Floats:
+        """The keys, shape (n, d): public coins."""
+        return self.keys.rows
+
+
+def zero_tokens(keys: Keys, value_dim: int, count: int = 1) -> Tokens:
+    """Return tokens of a reader whose keys and values are 0, of the dimension and type of the keys."""
+    zeros = np.zeros((count, keys.dim + value_dim), keys.dtype)
+    return Tokens(zeros[:, : keys.dim], zeros[:, keys.dim :])
 
 
 class Inside:

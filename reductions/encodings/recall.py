@@ -12,18 +12,17 @@ from math import log
 import numpy as np
 
 from kvfloor.reductions.accuracy import Guarantee
-from kvfloor.reductions.checks import Floats, check_outputs
-from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.keys.incoherence import check_unit_rows, incoherence
+from kvfloor.reductions.checks import Floats, check_count, check_outputs
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
 
-MARGIN_NATS = 0.01
 _MOST_VALUES = 2**24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecallEncoding:
+class RecallEncoding(PublicKeys):
     """INDEX over words: token i has the public key k_i and, in its value entries, words of w digits each.
 
     A digit of L is one of L equally spaced levels from -1 to 1, read off at the middle between neighbours: for
@@ -33,8 +32,8 @@ class RecallEncoding:
 
     Parameters
     ----------
-    keys : ndarray, shape (n, d)
-        Unit keys: public coins, independent of the string.
+    keys : Keys
+        n of d dimensions: public coins, independent of the string.
     width : int
         Digits w of a word, at least 1.
     levels : int
@@ -52,24 +51,22 @@ class RecallEncoding:
     Examples
     --------
     >>> import numpy as np
-    >>> RecallEncoding(np.eye(4), width=12).problem
+    >>> RecallEncoding(Keys(np.eye(4)), width=12).problem
     Index(length=4, alphabet=4096)
     """
 
-    keys: Floats
+    keys: Keys
     width: int = 12
     levels: int = 2
     words: int = 1
     norm: float | None = None
 
     def __post_init__(self) -> None:
-        check_unit_rows(self.keys)
         if self.width < 1 or self.levels < 2 or self.levels**self.width > _MOST_VALUES:
             raise ValueError(
                 f"words of {self.width} digits on {self.levels} levels are none of 2 to {_MOST_VALUES} values"
             )
-        if self.words < 1:
-            raise ValueError(f"words must be at least 1, got {self.words}")
+        check_count("words", self.words)
         if self.norm is None and self.guarantee is None:
             raise ValueError("two keys are the same: give the query norm, which no guarantee can name")
 
@@ -77,16 +74,6 @@ class RecallEncoding:
     def problem(self) -> Index:
         """INDEX on all words."""
         return Index(self.tokens * self.words, self.levels**self.width)
-
-    @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return int(self.keys.shape[1])
 
     @property
     def value_dim(self) -> int:
@@ -104,33 +91,27 @@ class RecallEncoding:
     @property
     def guarantee(self) -> Guarantee | None:
         """C > ln(n (2 L - 3)) / (1 - eps), for which 2 kappa / (1 + kappa) < 1 / (L - 1), for exact answers."""
-        eps = max(0.0, incoherence(self.keys)) if self.tokens > 1 else 0.0
+        eps = self.keys.incoherence()
         if eps >= 1:
             return None
-        needed = log(self.tokens * (2 * self.levels - 3)) + MARGIN_NATS
-        return Guarantee(needed / (1 - eps), eps, 0.0)
-
-    @property
-    def public_keys(self) -> Floats:
-        """The keys, shape (n, d): public coins."""
-        return self.keys
+        required = log(self.tokens * (2 * self.levels - 3)) / (1 - eps)
+        return Guarantee.above(required, eps, 0.0, self.keys.failure_probability)
 
     def encode(self, x: Symbols) -> Tokens:
         """Return Alice's n tokens for the string x, shape (N,)."""
         places = self.levels ** np.arange(self.width)
         digits = self.problem.check_string(x).astype(np.int64)[:, np.newaxis] // places % self.levels
         values = 2 * digits.reshape(self.tokens, self.value_dim) / (self.levels - 1) - 1
-        return Tokens(self.keys, values.astype(self.keys.dtype))
+        return Tokens(self.keys.rows, values.astype(self.keys.dtype))
 
     def reader_token(self) -> Tokens:
         """Return Bob's token: zero key, zero value."""
-        zeros = np.zeros((1, self.dim + self.value_dim), self.keys.dtype)
-        return Tokens(zeros[:, : self.dim], zeros[:, self.dim :])
+        return zero_tokens(self.keys, self.value_dim)
 
     def queries(self, indices: Symbols) -> Floats:
         """Return C k_i for every token that holds a word asked for, by ascending i, shape (m, d)."""
         asked = np.unique(self.problem.check_indices(indices) // self.words)
-        return self.keys[asked] * self.keys.dtype.type(self.query_norm)
+        return self.keys.rows[asked] * self.keys.dtype.type(self.query_norm)
 
     def decode(self, outputs: Floats, indices: Symbols) -> Symbols:
         """Return the words read from the outputs of `queries(indices)`, shape (k,)."""

@@ -201,49 +201,16 @@ def _sides(addresses: Floats) -> tuple[Floats, Floats]:
 
 
 def address_dim(dim: int) -> int:
-    """Return the dimension d/2 of the addresses in keys of dimension d.
-
-    Parameters
-    ----------
-    dim : int
-        d, even and at least 2.
-
-    Returns
-    -------
-    int
-        Half of it.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be halved.
-    """
+    """Return the dimension d/2 of the addresses in keys of dimension d, even and at least 2."""
     if dim < 2 or dim % 2:
         raise ValueError(f"dim must be even, since either side addresses tokens in one half, got {dim}")
     return dim // 2
 
 
 def required_tensor_norm(tokens: int, incoherence: float, eta: float = 0.0) -> float:
-    """Return the query norm above which every (1 +- eta)-approximation decodes both sides.
+    """Return the query norm above which every (1 +- eta)-approximation decodes both sides: ln(n / w*)/(1 - eps).
 
-    Parameters
-    ----------
-    tokens : int
-        Number n of Alice's tokens, at least 1.
-    incoherence : float
-        eps in [0, 1) of the n + 1 addresses.
-    eta : float
-        Relative accuracy in [0, 1).
-
-    Returns
-    -------
-    float
-        ln(n / w*)/(1 - eps), in the terms of the module: any larger C suffices.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
+    It is that of n >= 1 tokens and n + 1 addresses, for eps and eta in [0, 1).
 
     Examples
     --------
@@ -260,13 +227,7 @@ def required_tensor_norm(tokens: int, incoherence: float, eta: float = 0.0) -> f
 def tensor_guarantee(
     tokens: int, incoherence: float, eta: float = 0.0, failure_probability: float = 0.0
 ) -> Guarantee | None:
-    """Return the guarantee above `required_tensor_norm`, whose parameters these are.
-
-    Returns
-    -------
-    Guarantee or None
-        None if eps = 1.
-    """
+    """Return the guarantee above `required_tensor_norm`, whose parameters these are; None if eps = 1."""
     if incoherence == 1:
         return None
     return Guarantee.above(

@@ -18,7 +18,7 @@ from kvfloor.reductions.checks import (
     check_within,
 )
 from kvfloor.reductions.encodings.levels import BINARY, ByReading, Levels, Reading, chosen_norm
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
@@ -27,7 +27,7 @@ _FINEST_NATS = 2.0**-40  # closer levels drown in the rounding of float64 attent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ValuesEncoding(ByReading):
+class ValuesEncoding(PublicKeys, ByReading):
     """INDEX on n d_v symbols: token l has the public key k_l and, in its value, row l of the string.
 
     Bob's token is (0, 0); the query C k_i reads all d_v symbols of token i. Symbol i d_v + j is entry j of
@@ -113,21 +113,6 @@ class ValuesEncoding(ByReading):
         """INDEX on n d_v symbols."""
         return Index(self.tokens * self.value_dim, len(self.levels))
 
-    @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.keys.dim
-
-    @property
-    def public_keys(self) -> Floats:
-        """The keys, shape (n, d): public coins."""
-        return self.keys.rows
-
     def encode(self, x: Symbols) -> Tokens:
         """Return the keys, and the levels of the symbols as values; see `Encoding.encode`."""
         rows = self.problem.check_string(x).reshape(self.tokens, self.value_dim)
@@ -135,8 +120,7 @@ class ValuesEncoding(ByReading):
 
     def reader_token(self) -> Tokens:
         """Return Bob's tokens: zero keys, zero values."""
-        zeros = np.zeros((self.reader_tokens, self.dim + self.value_dim), self.keys.dtype)
-        return Tokens(zeros[:, : self.dim], zeros[:, self.dim :])
+        return zero_tokens(self.keys, self.value_dim, self.reader_tokens)
 
     def queries(self, indices: Symbols) -> Floats:
         """Return C k_i for every token i that holds a symbol asked for, by ascending i; see `Encoding.queries`."""
@@ -253,10 +237,7 @@ def values_guarantee(
 ) -> Guarantee | None:
     """Return the guarantee above `required_query_norm`, whose parameters these are.
 
-    Returns
-    -------
-    Guarantee or None
-        None if eps = 1 or the levels are too close for `eta`.
+    It is None if eps = 1 or the levels are too close for `eta`.
     """
     if incoherence == 1 or levels.resolution(eta) <= 0:
         return None
@@ -265,26 +246,9 @@ def values_guarantee(
 
 
 def interference(tokens: int, query_norm: float, incoherence: float) -> float:
-    """Return kappa = n e^{-C (1 - eps)}, a bound on the weight of all tokens but the one asked for.
+    """Return kappa = n e^{-C (1 - eps)}, a bound on the weight of all tokens but the one asked for, relative to it.
 
-    Parameters
-    ----------
-    tokens : int
-        Number n of Alice's tokens: n - 1 others and Bob's, at least 1.
-    query_norm : float
-        C, at least 0.
-    incoherence : float
-        eps in [0, 1].
-
-    Returns
-    -------
-    float
-        Relative to the weight of the token asked for.
-
-    Raises
-    ------
-    ValueError
-        If `tokens` or `query_norm` is out of its range.
+    `tokens` are n - 1 others and Bob's, at least 1; C is at least 0 and eps in [0, 1].
     """
     check_count("tokens", tokens)
     return tokens * exp(-check_norm("query_norm", query_norm) * (1 - incoherence))
@@ -297,14 +261,8 @@ def level_count(eta: float, query_norm: float, tokens: int, incoherence: float, 
 
     Parameters
     ----------
-    eta : float
-        Relative accuracy in [0, 1).
-    query_norm : float
-        C, at least 0.
-    tokens : int
-        Number n of tokens, at least 1.
-    incoherence : float
-        eps in [0, 1).
+    eta, query_norm, tokens, incoherence
+        Those of `required_query_norm` and `interference`.
     lowest : float
         The least level, in (0, 1).
 
@@ -312,11 +270,6 @@ def level_count(eta: float, query_norm: float, tokens: int, incoherence: float, 
     -------
     int
         L >= 1; 1 means that a value carries nothing, and log2 L is the floor in bits per stored value.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------

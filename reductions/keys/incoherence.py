@@ -58,46 +58,21 @@ def incoherence(keys: Floats) -> float:
 
 
 def unit_tolerance(dtype: np.dtype[np.floating[Any]], dim: int) -> float:
-    """Return how far from 1 the norm of a key may be.
+    """Return how far from 1 the norm of a key of that type and dimension may be.
 
     A row normalised in its own precision, with unit roundoff u, carries the error of its squared norm (at
     most d u, of which the root keeps half) and that of the root and the division: (d/2 + 2) u. For small d
     the constants 1e-6 (float32) and 1e-12 (float64) are wider and are used instead.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Precision of the keys, float32 or float64.
-    dim : int
-        Their dimension d.
-
-    Returns
-    -------
-    float
-        The largest accepted | |k| - 1 |.
     """
     roundoff = float(np.finfo(dtype).eps) / 2
     return max(1e-6 if dtype == np.float32 else 1e-12, (dim / 2 + 2) * roundoff)
 
 
 def check_unit_rows(keys: Floats) -> Floats:
-    """Return `keys` if every row is a unit vector, else raise ValueError.
+    """Return `keys`, shape (n, d), if every row is a unit vector, else raise ValueError.
 
-    Parameters
-    ----------
-    keys : ndarray, shape (n, d)
-        Candidate keys, float32 or float64.
-
-    Returns
-    -------
-    ndarray, shape (n, d)
-        The same array.
-
-    Raises
-    ------
-    ValueError
-        If it is no matrix of these types, is empty, or the norm of a row (NaN included) is off by more than
-        `unit_tolerance`.
+    They must be a non-empty matrix of float32 or float64, and no norm (NaN included) off by more than
+    `unit_tolerance`.
     """
     keys = np.asarray(keys)
     if keys.ndim != 2 or keys.size == 0 or keys.dtype not in (np.float32, np.float64):
@@ -177,24 +152,7 @@ def incoherence_bound(kind: str, tokens: int, dim: int, failure_probability: flo
 def dim_needed(tokens: int, incoherence: float, failure_probability: float) -> int:
     """Return a dimension in which Gaussian and Rademacher keys are as incoherent as asked (theory 2).
 
-    Parameters
-    ----------
-    tokens : int
-        Number n of keys, at least 2.
-    incoherence : float
-        eps in (0, 1).
-    failure_probability : float
-        p in (0, 1).
-
-    Returns
-    -------
-    int
-        The least d >= (2/eps^2) ln(n^2/(2p)).
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
+    It is the least d >= (2/eps^2) ln(n^2/(2p)), for n >= 2 tokens, eps in (0, 1) and failure probability p in (0, 1).
     """
     check_count("tokens", tokens, 2)
     check_within("incoherence", incoherence, "(0, 1)")

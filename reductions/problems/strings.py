@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kvfloor.reductions.checks import check_count
+
 Symbols: TypeAlias = NDArray[np.integer[Any]]
 Questions: TypeAlias = NDArray[Any]
 
@@ -102,10 +104,8 @@ class Strings:
     alphabet: int = 2
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1, got {self.length}")
-        if self.alphabet < 2:
-            raise ValueError(f"alphabet must be at least 2, got {self.alphabet}")
+        check_count("length", self.length)
+        check_count("alphabet", self.alphabet, 2)
 
     @property
     def capacity_bits(self) -> float:

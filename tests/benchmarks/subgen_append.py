@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.reductions.encodings.protocol import Tokens
 
 TOKENS = (1 << 14, 1 << 17)

@@ -15,6 +15,7 @@ from kvfloor.reductions.atlas.arrows import REDUCTIONS
 from kvfloor.reductions.atlas.graph import atlas, paths, push
 from kvfloor.reductions.atlas.nodes import SOFTMAX
 from kvfloor.reductions.atlas.reduction import Shape
+from kvfloor.reductions.keys.known import Keys
 
 FOLDER = Path(__file__).parents[2] / "docs" / "template"
 
@@ -75,7 +76,7 @@ def test_what_is_no_question_is_refused(template):
         with pytest.raises(ValueError, match=sentence):
             encoding.queries(wrong)
     with pytest.raises(ValueError, match="below 1/3"):
-        template.SumsEncoding(np.ones((2, 4)) / 2)
+        template.SumsEncoding(Keys(np.ones((2, 4)) / 2))
 
 
 def test_its_example_is_right(template):

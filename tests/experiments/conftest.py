@@ -1,11 +1,22 @@
-"""One run of every claim, for all tests that look at what comes out."""
+"""What these tests share: the optional libraries, and one run of every claim."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
+from kvfloor.attention.engines.transformers.library import EXTRA, needed, offline, quiet
 from kvfloor.experiments.show.command import main
+
+
+@pytest.fixture(scope="session")
+def extra():
+    """Skip where the extra `transformers` is not installed."""
+    offline()
+    for package in EXTRA:
+        with quiet():
+            pytest.importorskip(package, reason=f"needs the extra transformers: {package} is not installed")
+    needed("torch").set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ class Coins:
     """
 
     seed: int
-    keys: Matrix | None = None
+    keys: Matrix | None = field(default=None, repr=False)
 
 
 @runtime_checkable

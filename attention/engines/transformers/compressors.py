@@ -12,7 +12,7 @@ list.
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -67,8 +67,7 @@ class Compressor:
         Raises
         ------
         ValueError
-            If the text is not of that form, or the library has no such class; `NotInstalledError` if the
-            library is not installed.
+            If the text is not of that form. Nothing is imported for it.
         """
         library, _, rest = spec.partition(":")
         name, comma, given = rest.partition(",")
@@ -76,9 +75,6 @@ class Compressor:
             raise ValueError(
                 f"{spec!r} is not of the form {' or '.join(f'{x}:Class' for x in LIBRARIES)},name=value,..."
             )
-        known = presses() if library == "kvpress" else CACHES
-        if needed(library) and name not in known:
-            raise ValueError(f"{library} has no {name!r}{nearest(name, known)}")
         parameters = {
             key: [_value(t) for t in text.split("+")] if key in _SEVERAL else _value(text)
             for key, text in assignments(spec, given or comma).items()
@@ -94,7 +90,12 @@ class Compressor:
     @property
     def streams(self) -> bool:
         """Whether it works only while tokens are generated, not on a prompt."""
-        return self.library == "kvpress" and issubclass(presses()[self.name], _decoding())
+        return self.library == "kvpress" and issubclass(presses().get(self.name, type), _decoding())
+
+    @property
+    def compresses(self) -> bool:
+        """Whether it is there to save anything: a cache that holds the whole stream as it is promises nothing."""
+        return self.library == "kvpress" or self.name == "QuantizedCache" or self.sliding_window is not None
 
     def cache(self, config: Any, tokens: int) -> Any:
         """Return a new, empty cache.
@@ -114,11 +115,13 @@ class Compressor:
         Raises
         ------
         ValueError
-            If the library refuses the parameters.
+            If the library has no such cache or refuses the parameters; `NotInstalledError` if it is not
+            installed.
         """
         transformers = needed("transformers")
         if self.library == "kvpress":
             return transformers.DynamicCache()
+        self._check(CACHES)
         given = {k: v for k, v in self.parameters.items() if k != "sliding_window"}
         if self.name == "StaticCache":
             given = {"max_cache_len": tokens + 1, **given}
@@ -132,11 +135,12 @@ class Compressor:
         Raises
         ------
         ValueError
-            If kvpress refuses the parameters.
+            If kvpress has no such press or refuses the parameters; `NotInstalledError` if it is not installed.
         """
         if self.library != "kvpress":
             return None
         known = presses()
+        self._check(known)
         own = {k: v for k, v in self.parameters.items() if "." not in k}
         given = {k: _pressed(v, known, _behind(k, self.parameters)) for k, v in own.items()}
         takes = inspect.signature(known[self.name]).parameters
@@ -157,6 +161,11 @@ class Compressor:
             except AttributeError as error:
                 raise ValueError(f"{self.spec!r}: {error}") from None
         return press
+
+    def _check(self, known: Collection[str]) -> None:
+        """Raise ValueError unless the library has such a class."""
+        if self.name not in known:
+            raise ValueError(f"{self.library} has no {self.name!r}{nearest(self.name, known)}")
 
     def nominal_bits(self, press: Any, full_cache_bits: int, tokens: int, item_bits: int) -> float | None:
         """Return what the method says that it keeps.

@@ -20,7 +20,7 @@ from kvfloor.attention.engines.transformers.state import (
     to_bytes,
 )
 
-__all__ = ["CompressorFailedError", "Feed", "Written", "read", "surviving", "write"]
+__all__ = ["CompressorFailedError", "Feed", "Session", "Written", "surviving"]
 
 Feed = Literal["auto", "prefill", "stream"]
 TOGETHER = 512  # questions in one forward pass
@@ -56,16 +56,9 @@ class Written:
     masked_entries: int
 
 
-def write(
-    model: Model,
-    weights: Mapping[str, NDArray[Any]],
-    dim: int,
-    compressor: Compressor,
-    facts: NDArray[np.float32],
-    seed: int,
-    feed: Feed = "auto",
-) -> Written:
-    """Feed facts to a model with a compressor and return its cache as bytes.
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """A model whose cache is compressed; its writer and its reader each build it anew.
 
     Parameters
     ----------
@@ -77,100 +70,119 @@ def write(
         Dimension of a head.
     compressor : Compressor
         What is under audit.
-    facts : ndarray of float32, shape (n, H)
-        Rows of the embedding table, one token each.
-    seed : int
-        Public coins: the seed of every draw of the compressor.
-    feed : str
-        "prefill": the facts are one prompt. "stream": they are generated one after the other.
-        "auto": as a prompt, unless the compressor works on generated tokens alone.
-
-    Returns
-    -------
-    Written
-        The payload and the accounts.
-
-    Raises
-    ------
-    CompressorFailedError
-        If the compressor fails, with sdpa and with eager attention.
-    ValueError
-        If its parameters are wrong.
     """
-    stream = feed == "stream" or (feed == "auto" and compressor.streams)
-    reason = ""
-    for attention in ("sdpa", "eager"):
-        press = compressor.press()
-        with tempfile.TemporaryDirectory(prefix="kvfloor-") as folder:
-            window = compressor.sliding_window
-            built = build(
-                model, weights, dim, len(facts), attention=attention, sliding_window=window, name=folder
-            )
-            cache = compressor.cache(built.config, len(facts))
-            _write_tokenizer(Path(folder))
-            try:
-                with quiet():
-                    _feed(built, press, cache, set_rows(built, facts), seed, stream=stream)
-            except Exception as error:  # somebody else's code
-                told = " ".join(str(error).replace(folder, "this model").split())
-                reason = reason or f"{type(error).__name__}: {told}"
-                continue
-        return _accounts(model, dim, compressor, press, built, cache, len(facts))
-    raise CompressorFailedError(f"{compressor.spec}: {reason}") from None
 
+    model: Model
+    weights: Mapping[str, NDArray[Any]]
+    dim: int
+    compressor: Compressor
 
-def read(
-    model: Model,
-    weights: Mapping[str, NDArray[Any]],
-    dim: int,
-    compressor: Compressor,
-    payload: bytes,
-    tokens: int,
-    questions: NDArray[np.float32],
-    *,
-    generate: bool = False,
-) -> NDArray[Any]:
-    """Ask a cache that arrived as bytes.
+    def write(self, facts: NDArray[np.float32], seed: int, feed: Feed = "auto") -> Written:
+        """Feed facts to the model and return its cache as bytes.
 
-    The reader's model is a new one and its embedding table holds questions alone. Masked entries are erased.
+        Parameters
+        ----------
+        facts : ndarray of float32, shape (n, H)
+            Rows of the embedding table, one token each.
+        seed : int
+            Public coins: the seed of every draw of the compressor.
+        feed : str
+            "prefill": the facts are one prompt. "stream": they are generated one after the other.
+            "auto": as a prompt, unless the compressor works on generated tokens alone.
 
-    Parameters
-    ----------
-    model, weights, dim, compressor
-        As the writer had them.
-    payload : bytes
-        What `write` left.
-    tokens : int
-        Length of the stream.
-    questions : ndarray of float32, shape (m, H)
-        One token each.
-    generate : bool
-        Whether to return greedily generated tokens instead of hidden states.
+        Returns
+        -------
+        Written
+            The payload and the accounts.
 
-    Returns
-    -------
-    ndarray, shape (m, H) or (m,)
-        The last hidden state at each question in float32, or the token generated after it.
-    """
-    torch = needed("torch")
-    built = build(model, weights, dim, TOGETHER, sliding_window=compressor.sliding_window)
-    answers = []
-    start = 0
-    with torch.no_grad(), quiet():
-        while start < len(questions):
-            cache = _restored(compressor, built, payload, tokens)
-            together = _takes_many(cache)
-            ids = set_rows(built, questions[start : start + (TOGETHER if together else APART)])
-            start += len(ids)
-            ids = ids[None] if together else ids[:, None]
-            if not together:
-                _repeat(cache, len(ids))
-            if generate:
-                found = built(input_ids=ids, past_key_values=cache).logits.argmax(-1)
-            else:
-                found = built.model(input_ids=ids, past_key_values=cache).last_hidden_state.float()
-            answers.append(found.flatten(0, 1).numpy())
-    return np.concatenate(answers)
+        Raises
+        ------
+        CompressorFailedError
+            If the compressor fails, with sdpa and with eager attention.
+        ValueError
+            If its parameters are wrong.
+        """
+        stream = feed == "stream" or (feed == "auto" and self.compressor.streams)
+        reason = ""
+        for attention in ("sdpa", "eager"):
+            press = self.compressor.press()
+            with tempfile.TemporaryDirectory(prefix="kvfloor-") as folder:
+                built = self._built(len(facts), attention=attention, name=folder)
+                cache = self.compressor.cache(built.config, len(facts))
+                _write_tokenizer(Path(folder))
+                try:
+                    with quiet():
+                        _feed(built, press, cache, set_rows(built, facts), seed, stream=stream)
+                except Exception as error:  # somebody else's code
+                    told = " ".join(str(error).replace(folder, "this model").split())
+                    reason = reason or f"{type(error).__name__}: {told}"
+                    continue
+            return self._accounts(press, built, cache, len(facts))
+        raise CompressorFailedError(f"{self.compressor.spec}: {reason}") from None
+
+    def read(
+        self, payload: bytes, tokens: int, questions: NDArray[np.float32], *, generate: bool = False
+    ) -> NDArray[Any]:
+        """Ask a cache that arrived as bytes.
+
+        The reader's model is a new one and its embedding table holds questions alone. Masked entries are erased.
+
+        Parameters
+        ----------
+        payload : bytes
+            What `write` left.
+        tokens : int
+            Length of the stream.
+        questions : ndarray of float32, shape (m, H)
+            One token each.
+        generate : bool
+            Whether to return greedily generated tokens instead of hidden states.
+
+        Returns
+        -------
+        ndarray, shape (m, H) or (m,)
+            The last hidden state at each question in float32, or the token generated after it.
+        """
+        torch = needed("torch")
+        built = self._built(TOGETHER)
+        answers = []
+        start = 0
+        with torch.no_grad(), quiet():
+            while start < len(questions):
+                cache = _restored(self.compressor, built, payload, tokens)
+                together = _takes_many(cache)
+                ids = set_rows(built, questions[start : start + (TOGETHER if together else APART)])
+                start += len(ids)
+                ids = ids[None] if together else ids[:, None]
+                if not together:
+                    _repeat(cache, len(ids))
+                if generate:
+                    found = built(input_ids=ids, past_key_values=cache).logits.argmax(-1)
+                else:
+                    found = built.model(input_ids=ids, past_key_values=cache).last_hidden_state.float()
+                answers.append(found.flatten(0, 1).numpy())
+        return np.concatenate(answers)
+
+    def _built(self, rows: int, **options: Any) -> Any:
+        """Return the model with an embedding table of so many rows."""
+        window = self.compressor.sliding_window
+        return build(self.model, self.weights, self.dim, rows, sliding_window=window, **options)
+
+    def _accounts(self, press: Any, built: Any, cache: Any, tokens: int) -> Written:
+        """Return the cache as bytes, and what it takes by each way of counting."""
+        model = self.model
+        item_bits = 8 * getattr(needed("torch"), model.dtype).itemsize
+        full = 2 * tokens * self.dim * model.layers * model.kv_heads * item_bits
+        masks = [getattr(layer.self_attn, "masked_key_indices", None) for layer in built.model.layers]
+        masks = [None if mask is None else list(mask) for mask in masks]
+        tree = {"layers": state_of(cache), "masked": masks}
+        return Written(
+            payload=to_bytes(tree),
+            nominal_bits=self.compressor.nominal_bits(press, full, tokens, item_bits),
+            allocated_bits=allocated_bits(tree),
+            full_cache_bits=full,
+            masked_entries=sum(len(mask[0]) for mask in masks if mask is not None),
+        )
 
 
 def _feed(built: Any, press: Any, cache: Any, ids: Any, seed: int, *, stream: bool) -> None:
@@ -234,24 +246,6 @@ def surviving(payload: bytes) -> list[tuple[NDArray[Any], NDArray[Any]]] | None:
         for head, rows in enumerate(kept[0]):
             found.append((keys[0, head][rows].float().numpy(), values[0, head][rows].float().numpy()))
     return found
-
-
-def _accounts(
-    model: Model, dim: int, compressor: Compressor, press: Any, built: Any, cache: Any, tokens: int
-) -> Written:
-    """Return the cache as bytes, and what it takes by each way of counting."""
-    item_bits = 8 * getattr(needed("torch"), model.dtype).itemsize
-    full = 2 * tokens * dim * model.layers * model.kv_heads * item_bits
-    masks = [getattr(layer.self_attn, "masked_key_indices", None) for layer in built.model.layers]
-    masks = [None if mask is None else list(mask) for mask in masks]
-    tree = {"layers": state_of(cache), "masked": masks}
-    return Written(
-        payload=to_bytes(tree),
-        nominal_bits=compressor.nominal_bits(press, full, tokens, item_bits),
-        allocated_bits=allocated_bits(tree),
-        full_cache_bits=full,
-        masked_entries=sum(len(mask[0]) for mask in masks if mask is not None),
-    )
 
 
 def _restored(compressor: Compressor, built: Any, payload: bytes, tokens: int) -> Any:

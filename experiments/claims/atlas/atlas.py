@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.plays import CERTIFICATE_BITS, HEADER_BITS
 from kvfloor.reductions.atlas.arrows import REDUCTIONS
 from kvfloor.reductions.atlas.graph import atlas, floor_bits, push
 from kvfloor.reductions.atlas.into_softmax import FAILURE_PROBABILITY
@@ -25,8 +27,6 @@ NORM = "the arrow asks for the query norm that is played"
 TIGHT = "packed values stand less than a header above their floor"
 WHOLE = "every model has a floor"
 
-HEADER_BITS = 8 * 256  # what a payload may take beyond its arrays
-CERTIFICATE_BITS = 104  # what Theorem A takes off: t = 40 and a length of 64
 ETAS = (0.0, 0.3)
 KISSING_KEYS = "values, kissing keys"
 INDEX_WIDTH, ARROW_WIDTH, HUB_WIDTH, MODEL_WIDTH = 0.9, 1.4, 0.9, 1.3
@@ -45,7 +45,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
         for eta in ETAS
     ]
     packed = cells(
-        arrow=["values", "values, orthoplex keys"], cache=["bitpack"], tokens=sizes, dim=[64], eta=ETAS
+        arrow=["values", "values, orthoplex keys"], cache="bitpack", tokens=sizes, dim=64, eta=ETAS
     )
     return [*plays, *packed, {"models": True}]
 
@@ -59,28 +59,10 @@ def _exact_cache(arrow: Reduction, tokens: int) -> str:
     return "dense:dtype=float64"
 
 
-def greedy_arrow(scale: Scale) -> list[dict[str, Any]]:
-    """Return arrows whose map promises one bit per token too much."""
-    return cells(arrow=["values", "keys"], cache=["dense:dtype=float64"], tokens=[64], dim=[64], eta=[0.0],
-                 promised_bits=[1])  # fmt: skip
-
-
-def blunt_arrow(scale: Scale) -> list[dict[str, Any]]:
-    """Return plays at a tenth of the query norm that the arrow asks for."""
-    return cells(arrow=["values", "values, precision"], cache=["dense:dtype=float64"], tokens=[64], dim=[64],
-                 eta=[0.3], norm_share=[1 / 10])  # fmt: skip
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return a float32 cache under the name of packing."""
-    return cells(
-        arrow=["values"], cache=["bitpack"], really=["dense:dtype=float32"], tokens=[64], dim=[64], eta=[0.0]
-    )
-
-
-def cut_off(scale: Scale) -> list[dict[str, Any]]:
-    """Return an atlas without the arrows from softmax attention, presented as whole."""
-    return [{"models": True, "without_source": SOFTMAX}]
+_SMALL = {"cache": "dense:dtype=float64", "tokens": 64, "dim": 64}
+GREEDY = cells(arrow=["values", "keys"], **_SMALL, eta=0.0, promised_bits=1)
+BLUNT = cells(arrow=["values", "values, precision"], **_SMALL, eta=0.3, norm_share=1 / 10)
+WASTEFUL = cells(arrow="values", **_SMALL | {"cache": "bitpack"}, really="dense:dtype=float32", eta=0.0)
 
 
 class Played(TypedDict):
@@ -179,35 +161,21 @@ def draw(records: Sequence[Record]) -> "Figure":
         colour = COLOURS[2] if arrow.name in errors else COLOURS[6]
         line = "-" if arrow.name in errors else (0, (4, 2))
         told = "played" if arrow.name in errors else "from theory"
-        _box(
-            axes,
-            x,
-            y,
-            ARROW_WIDTH,
-            f"{arrow.name}\n{arrow.about.symbols}\ntheory {arrow.about.theory}, {told}",
-            colour,
-            line,
-        )
+        text = f"{arrow.name}\n{arrow.about.symbols}\ntheory {arrow.about.theory}, {told}"
+        _box(axes, (x, y), ARROW_WIDTH, text, edgecolor=colour, linestyle=line)
         half = (INDEX_WIDTH if arrow.source == INDEX else HUB_WIDTH) / 2
         _arrow(axes, (from_x + half, from_y), (x - ARROW_WIDTH / 2, y), colour, line)
         half = (HUB_WIDTH if arrow.target == SOFTMAX else MODEL_WIDTH) / 2
         _arrow(axes, (x + ARROW_WIDTH / 2, y), (to_x - half, to_y), colour, line)
-    _box(
-        axes,
-        *places[INDEX],
-        INDEX_WIDTH,
-        "INDEX\nN symbols of q\n\nN log₂ q − 104\nbits",
-        COLOURS[1],
-        "-",
-        height=1.3,
-        weight=2.0,
-    )
+    text = "INDEX\nN symbols of q\n\nN log₂ q − 104\nbits"
+    _box(axes, places[INDEX], INDEX_WIDTH, text, 1.3, edgecolor=COLOURS[1], linewidth=2.0)
     for model, bits in sorted(floors.items()):
         name = (
             model.replace(", ", ",\n").replace("softmax ", "softmax\n").replace("regressive ", "regressive\n")
         )
         width = HUB_WIDTH if model == SOFTMAX else MODEL_WIDTH
-        _box(axes, *places[model], width, f"{name}\n≥ {bits:,.0f} bits", COLOURS[0], "-", weight=2.0)
+        text = f"{name}\n≥ {bits:,.0f} bits"
+        _box(axes, places[model], width, text, edgecolor=COLOURS[0], linewidth=2.0)
     shape = EXAMPLE
     axes.set_title(
         f"Floors at n = {shape.tokens}, d = {shape.dim}, d_v = {shape.value_dim}, η = {shape.eta:g}, W = {shape.parts.window}, "
@@ -236,27 +204,15 @@ def _places(models: list[str]) -> dict[str, tuple[float, float]]:
 
 
 def _box(
-    axes: "Axes", x: float, y: float, width: float, text: str, colour: str, line: Any, *,
-    height: float = 0.74, weight: float = 1.1,
-) -> None:  # fmt: skip
+    axes: "Axes", middle: tuple[float, float], width: float, text: str, height: float = 0.74, **look: Any
+) -> None:
     """Draw a labelled box round its middle."""
     from matplotlib.patches import FancyBboxPatch
 
-    corner = (x - width / 2, y - height / 2)
-    style = "round,pad=0,rounding_size=0.08"
-    axes.add_patch(
-        FancyBboxPatch(
-            corner,
-            width,
-            height,
-            style,
-            facecolor="white",
-            edgecolor=colour,
-            linewidth=weight,
-            linestyle=line,
-        )
-    )
-    axes.text(x, y, text, ha="center", va="center", fontsize=8, linespacing=1.25)
+    corner = (middle[0] - width / 2, middle[1] - height / 2)
+    look = {"facecolor": "white", "linewidth": 1.1, "linestyle": "-", **look}
+    axes.add_patch(FancyBboxPatch(corner, width, height, "round,pad=0,rounding_size=0.08", **look))
+    axes.text(*middle, text, ha="center", va="center", fontsize=8, linespacing=1.25)
 
 
 def _arrow(
@@ -283,21 +239,19 @@ CLAIM = Claim(
         "norm that it asks for; wherever its encoding exists, an error-free play certifies exactly that floor."
     ),
     theory="1, 3, 4, 5, 7, 8",
-    module="kvfloor.experiments.claims.atlas.atlas",
     checks=(PLAYED, NORM, TIGHT, WHOLE),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("an arrow that promises one bit per token too much", PLAYED, greedy_arrow),
-        Control("plays at a tenth of the arrow's query norm", PLAYED, blunt_arrow),
-        Control("another query norm than the arrow's", NORM, blunt_arrow),
-        Control("a float32 cache as packing", TIGHT, wasteful),
-        Control("no arrow leaves softmax attention", WHOLE, cut_off),
+        Control("an arrow that promises one bit per token too much", PLAYED, GREEDY),
+        Control("plays at a tenth of the arrow's query norm", PLAYED, BLUNT),
+        Control("another query norm than the arrow's", NORM, BLUNT),
+        Control("a float32 cache as packing", TIGHT, WASTEFUL),
+        Control("no arrow leaves softmax attention", WHOLE, [{"models": True, "without_source": SOFTMAX}]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import cheats
-from kvfloor.experiments.game.processes import CacheFailedError, FreshProcesses
+from kvfloor.experiments.game.hosts.isolated import Isolated
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
+from kvfloor.experiments.game.processes import CacheFailedError
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.rows import grouped
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
@@ -67,16 +71,6 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     ]
 
 
-def trusted_cheats(scale: Scale) -> list[dict[str, Any]]:
-    """Return cheats counted as honest: played in one process, where they work."""
-    return [{"honest": f"kvfloor.experiments.game.cheats:{name}"} for name in ("ModuleGlobal", "Closure")]
-
-
-def accused(scale: Scale) -> list[dict[str, Any]]:
-    """Return an honest lossy cache among the cheats: it decodes much, from few bits, and is consistent."""
-    return [{"cheat": "bitpack:kept_tokens=128"}]
-
-
 class Honest(TypedDict):
     """How close the closest of many plays came to its certificate."""
 
@@ -126,15 +120,9 @@ def _audit_cheat(cache: str, randomness: Randomness) -> Cheated:
     """Return how an audit of a cheat ends."""
     encoding = _encoding(CHEAT_TOKENS, CHEAT_VALUE_DIM, randomness.keys())
     try:
-        transcript = play(encoding, cache, randomness, channel=FreshProcesses())
+        transcript = play(encoding, Isolated(NumpyCache(cache)), randomness)
     except CacheFailedError as error:
-        return {
-            "outcome": "stopped",
-            "why": str(error),
-            "accuracy": 0.5,
-            "wire_bits": 0,
-            "certified_bits": 0.0,
-        }
+        return Cheated(outcome="stopped", why=str(error), accuracy=0.5, wire_bits=0, certified_bits=0.0)
     guess = 0.5 + math.sqrt(math.log(1 / FALSE_ALARM) / (2 * transcript.symbols))  # Hoeffding
     if transcript.impossible():
         outcome = "impossible"
@@ -187,20 +175,11 @@ def _draw_plane(axes: "Axes", honest: Sequence[Record], cheating: Sequence[Recor
     ramp = np.geomspace(1, 1e6, 200)
     shade_impossible(axes, ramp, 1, ramp)
     axes.plot(ramp, ramp, color=THEORY, linewidth=1)
+    ended = grouped(cheating, "outcome")
     for rows, marker, colour, label in (
         (honest, "o", COLOURS[0], "honest: closest of 50 plays"),
-        (
-            [r for r in cheating if r.measured["outcome"] == "impossible"],
-            "X",
-            COLOURS[1],
-            "cheat: impossible",
-        ),
-        (
-            [r for r in cheating if r.measured["outcome"] == "counted"],
-            "s",
-            COLOURS[2],
-            "cheat: counted in full",
-        ),
+        (ended.get("impossible", []), "X", COLOURS[1], "cheat: impossible"),
+        (ended.get("counted", []), "s", COLOURS[2], "cheat: counted in full"),
     ):
         x = [max(r.measured["certified_bits"], 1.0) for r in rows]
         axes.plot(x, [r.measured["wire_bits"] for r in rows], marker, color=colour, markersize=5, alpha=0.8,
@@ -242,18 +221,21 @@ CLAIM = Claim(
         "M + 64 > N log2 q − log2 Vol(N, e) − t, wrong with probability at most 2^−t, whatever the cache does."
     ),
     theory="1",
-    module="kvfloor.experiments.claims.certificates.certificate",
     checks=(HONEST, CAUGHT),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("cheats in one process, counted as honest", HONEST, trusted_cheats),
-        Control("an honest lossy cache among the cheats", CAUGHT, accused),
+        Control(
+            "cheats in one process, counted as honest",
+            HONEST,
+            [{"honest": f"kvfloor.experiments.game.cheats:{name}"} for name in ("ModuleGlobal", "Closure")],
+        ),
+        # It decodes much, from few bits, and is consistent.
+        Control("an honest lossy cache among the cheats", CAUGHT, [{"cheat": "bitpack:kept_tokens=128"}]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, draw_frontier
+from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
+from kvfloor.experiments.judging.rows import grouped, series
 from kvfloor.reductions.accuracy import TYPICAL
-from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 
@@ -27,6 +31,8 @@ PACKED = "packing takes one bit per bit"
 DISTORTION = "covering codes have the distortion of their codes"
 CONVEX = "covering codes beat time sharing"
 
+Points = dict[str, list[tuple[float, ...]]]  # of each family, rates and accuracies
+
 DIM = VALUE_DIM = 64
 FALSE_ALARM = 1e-6
 # Block length, covering radius, and the fraction of uniform bits that the code gets wrong (theory 1).
@@ -37,7 +43,6 @@ CODES = {
 }
 EVICTION = ("window", "sinks", "random", "knorm", "h2o", "snapkv")
 MIXING = {"merge": "merged tokens", "lowrank": "values of low rank", "linear": "linear attention"}
-HEADER_BITS = 8 * 256  # what a payload may take beyond its arrays
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
@@ -66,31 +71,6 @@ def _cell(tokens: int, family: str, cache: str, share: float) -> dict[str, Any]:
     return {"tokens": tokens, "family": family, "cache": cache, "kept_share": share}
 
 
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return [_cell(1024, "dense", "kvfloor.experiments.game.cheats:ModuleGlobal", 1.0)]
-
-
-def one_token_short(scale: Scale) -> list[dict[str, Any]]:
-    """Return a packed cache that drops one token and says it kept all."""
-    return [_cell(1024, "bitpack", "bitpack:kept_tokens=1023", 1.0)]
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return a 1-bit quantiser with its scales and keys, presented as packing."""
-    return [_cell(1024, "bitpack", "uniform:bits=1", 1.0)]
-
-
-def wrong_code(scale: Scale) -> list[dict[str, Any]]:
-    """Return the repetition code under the name of Golay's."""
-    return [_cell(1024, "golay", "repetition", 1.0)]
-
-
-def no_code(scale: Scale) -> list[dict[str, Any]]:
-    """Return time sharing under the name of Hamming's code."""
-    return [_cell(1024, "hamming", "bitpack:kept_tokens=585", 1.0)]
-
-
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
     keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys(), np.float32)
@@ -101,7 +81,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check the frontier on every row, and packing and codes on theirs."""
-    plays = [(r.parameters, _transcript(r)) for r in records]
+    plays = [(r.parameters, transcript(r.measured)) for r in records]
     below = [p["cache"] for p, t in plays if t.impossible()]
     least = min(t.wire_bits - t.certificate().certified_bits for _, t in plays)
     checks = [Check(ABOVE, not below, {"plays": len(plays), "below": below, "least_slack_bits": least})]
@@ -125,12 +105,6 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def _transcript(record: Record) -> Transcript:
-    """Return a row as the transcript it came from."""
-    row = record.measured
-    return Transcript(row["wire_bits"], row["errors"], row["symbols"], row["symbols"], 2)
-
-
 def _slack(code: str, symbols: int) -> float:
     """Return how far the measured distortion may be off (Hoeffding over independent blocks)."""
     length, radius, _ = CODES[code]
@@ -142,13 +116,12 @@ def draw(records: Sequence[Record]) -> "Figure":
     """Draw accuracy against wire bits a hidden bit: all caches, and the threshold enlarged."""
     figure, (wide, near) = new_figure(2, width=5.4, height=4.0, sharey=True)
     rates = np.concatenate([np.linspace(0, 1, 400), [300.0]])
-    frontier = np.array([frontier_accuracy(min(rate, 1.0), 2) for rate in rates])
     for axes in (wide, near):
-        shade_impossible(axes, rates, frontier, 1.06)
-        axes.plot(rates, frontier, color=THEORY, linewidth=1.2, label="Shannon frontier")
+        draw_frontier(axes, rates, 1.06)
         axes.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
         axes.set_xlabel("bits on the wire for each hidden bit")
-    points = _points(records)
+    families = grouped(records, "family")
+    points = {family: series(rows, _rate, accuracy) for family, rows in families.items()}
     _draw_families(wide, points)
     _draw_threshold(near, points)
     wide.set(
@@ -161,21 +134,16 @@ def draw(records: Sequence[Record]) -> "Figure":
     wide.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     near.set(xlim=(0, 1.3), title="b   The threshold: one bit per bit")
     for axes, x in ((wide, 0.105), (near, 0.05)):
-        axes.text(x, 0.95, "closed to\nevery cache", va="top", style="italic", color="#555555")
+        closed(axes, x, 0.95, "closed to\nevery cache", va="top")
     return figure
 
 
-def _points(records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
-    """Return (rate, accuracy) of each family, by rate."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for record in records:
-        row = record.measured
-        point = (row["wire_bits"] / row["symbols"], 1 - row["errors"] / row["symbols"])
-        points.setdefault(record.parameters["family"], []).append(point)
-    return {family: sorted(found) for family, found in points.items()}
+def _rate(record: Record) -> float:
+    """Return the bits on the wire for each hidden bit."""
+    return float(record.measured["wire_bits"] / record.measured["symbols"])
 
 
-def _draw_families(axes: "Axes", points: dict[str, list[tuple[float, float]]]) -> None:
+def _draw_families(axes: "Axes", points: Points) -> None:
     """Draw each family's budgets; the eviction rules lie on top of each other, which is the point."""
     looks = {
         "dense": ("D", COLOURS[7], "float16 to 64"),
@@ -184,34 +152,34 @@ def _draw_families(axes: "Axes", points: dict[str, list[tuple[float, float]]]) -
         "bitpack": ("x", COLOURS[7], "packed bits"),
     }
     for family, (marker, colour, label) in looks.items():
-        rates, accuracies = zip(*points[family], strict=True)
+        rates, accuracies = points[family]
         axes.plot(rates, accuracies, marker=marker, color=colour, linewidth=0.9, label=label)
     for family, marker, size in zip(EVICTION, "ov^<>P", (9, 8, 7, 6, 5, 4), strict=True):
-        rates, accuracies = zip(*points[family], strict=True)
+        rates, accuracies = points[family]
         name = "six eviction rules" if family == "window" else None
         axes.plot(rates, accuracies, marker=marker, color=COLOURS[2], markersize=size, linewidth=0.7,
                   markerfacecolor="none", label=name)  # fmt: skip
     for (family, label), marker in zip(MIXING.items(), "vhX", strict=True):
-        rates, accuracies = zip(*points[family], strict=True)
+        rates, accuracies = points[family]
         axes.plot(rates, accuracies, marker=marker, color=COLOURS[3], markersize=6, linewidth=0.7,
                   linestyle=":", label=label)  # fmt: skip
-    rates, accuracies = zip(*(points[name][0] for name in CODES), strict=True)
-    axes.plot(rates, accuracies, "*", color=COLOURS[1], markersize=9, label="covering codes")
+    codes = ([points[name][column][0] for name in CODES] for column in range(2))
+    axes.plot(*codes, "*", color=COLOURS[1], markersize=9, label="covering codes")
     axes.legend(loc="lower right", borderaxespad=0.1, handlelength=1.6)
 
 
-def _draw_threshold(axes: "Axes", points: dict[str, list[tuple[float, float]]]) -> None:
+def _draw_threshold(axes: "Axes", points: Points) -> None:
     """Draw packing, time sharing and the covering codes on a linear axis."""
     axes.plot([0, 1], [0.5, 1], "--", color=COLOURS[6], linewidth=1, label="time sharing")
-    rates, accuracies = zip(*points["bitpack"], strict=True)
+    rates, accuracies = points["bitpack"]
     axes.plot(rates, accuracies, "x", color=COLOURS[7], markersize=6, label="packed bits of a fraction")
     names = {"repetition": "[3,1]", "hamming": "[7,4]", "golay": "[23,12]"}
     label: str | None = "repetition [3,1], Hamming [7,4],\nGolay [23,12]"
     for name, text in names.items():
-        ((rate, accuracy),) = points[name]
-        axes.plot(rate, accuracy, "*", color=COLOURS[1], markersize=10, linestyle="none", label=label)
+        (rate,), (height,) = points[name]
+        axes.plot(rate, height, "*", color=COLOURS[1], markersize=10, linestyle="none", label=label)
         left = name == "golay"
-        axes.annotate(text, (rate, accuracy), (-6 if left else 7, -11), textcoords="offset points",
+        axes.annotate(text, (rate, height), (-6 if left else 7, -11), textcoords="offset points",
                       ha="right" if left else "left", fontsize=8)  # fmt: skip
         label = None
     axes.legend(loc="lower right")
@@ -227,21 +195,21 @@ CLAIM = Claim(
         "and time sharing."
     ),
     theory="1",
-    module="kvfloor.experiments.claims.certificates.threshold",
     checks=(ABOVE, EXACT, PACKED, DISTORTION, CONVEX),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("state outside the bytes", ABOVE, leaking),
-        Control("one token short", EXACT, one_token_short),
-        Control("a 1-bit quantiser as packing", PACKED, wasteful),
-        Control("the repetition code as Golay's", DISTORTION, wrong_code),
-        Control("time sharing as Hamming's code", CONVEX, no_code),
+        Control("state outside the bytes", ABOVE, [_cell(1024, "dense", LEAKING, 1.0)]),
+        Control("one token short", EXACT, [_cell(1024, "bitpack", "bitpack:kept_tokens=1023", 1.0)]),
+        Control("a 1-bit quantiser as packing", PACKED, [_cell(1024, "bitpack", "uniform:bits=1", 1.0)]),
+        Control("the repetition code as Golay's", DISTORTION, [_cell(1024, "golay", "repetition", 1.0)]),
+        Control(
+            "time sharing as Hamming's code", CONVEX, [_cell(1024, "hamming", "bitpack:kept_tokens=585", 1.0)]
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

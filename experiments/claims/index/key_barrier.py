@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from kvfloor.attention.caches.dense import Dense
 from kvfloor.attention.caches.wire import Field, Floats
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, draw_frontier
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play_symbols
+from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.protocol import Transcript, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.plays import CERTIFICATE_BITS
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
-from kvfloor.reductions.bounds.frontier import frontier_accuracy
 from kvfloor.reductions.encodings.keys import (
     KeysEncoding,
     Layout,
@@ -34,7 +38,6 @@ CAUGHT = "a cache with exact values and spared keys errs in the keys alone"
 
 ETAS = (0.0, 0.5, 0.9)
 SIDES = ("keys", "values")
-CERTIFICATE_BITS = 40 + 64 + 1e-3  # theory 1: significance, length prefix, and the rounding of N log2 q
 SWEPT_ETA = 0.5
 EVICTION = ("window", "sinks", "random", "knorm", "h2o", "snapkv")
 FAMILIES = {
@@ -57,7 +60,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
         for eta in ETAS
         for both in (False, True)
     ]
-    sweep = cells(kind=["sweep"], both=[False, True], share=np.round(np.linspace(0.5, 1.5, 11), 2).tolist())
+    sweep = cells(kind="sweep", both=[False, True], share=np.round(np.linspace(0.5, 1.5, 11), 2).tolist())
     tokens = 256 if quick else 1024
     caches = [_cache(tokens, family, cache) for family, members in FAMILIES.items() for cache in members]
     for share in (1 / 4, 1 / 2, 3 / 4):
@@ -78,36 +81,6 @@ def _instance(
 def _cache(tokens: int, family: str, cache: str) -> dict[str, Any]:
     """Return the parameters of a cache that is asked for both sides."""
     return {"kind": "cache", "tokens": tokens, "family": family, "cache": cache}
-
-
-def small_bit_norm(scale: Scale) -> list[dict[str, Any]]:
-    """Return instances whose key bits move scores by nine tenths of what eta asks for."""
-    return [_instance(256, 64, 16, eta, both, bit_share=0.9) for eta in (0.5, 0.9) for both in (False, True)]
-
-
-def repeated_addresses(scale: Scale) -> list[dict[str, Any]]:
-    """Return instances in which every address stands twice, with the guarantee of the distinct ones."""
-    return [_instance(256, 64, 16, eta, True, repeat=2) for eta in ETAS]
-
-
-def lossy(scale: Scale) -> list[dict[str, Any]]:
-    """Return a quantised cache as an exact one."""
-    return [_instance(256, 64, 16, 0.0, True, cache="uniform:key_bits=4,value_bits=16")]
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return [_cache(256, "formats", "kvfloor.experiments.game.cheats:ModuleGlobal")]
-
-
-def exact_keys(scale: Scale) -> list[dict[str, Any]]:
-    """Return an exact cache under the name of one with quantised keys."""
-    return [_cache(256, "quantised keys", "dense:dtype=float32")]
-
-
-def dropped_tokens(scale: Scale) -> list[dict[str, Any]]:
-    """Return an eviction, which loses values and keys alike, under the name of one that spares keys."""
-    return [_cache(256, "half of the key channels", "window:kept_tokens=128")]
 
 
 class HalfKeys(Dense):
@@ -152,10 +125,10 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     else:
         addresses = Keys.drawn("gaussian", parameters["tokens"], 64, randomness.keys(), np.float32)
         encoding = KeysEncoding.build(addresses, Layout.of_half(128, 64, both=True))
-    wire_bits, indices, wrong = play_symbols(encoding, cache, randomness, eta=eta)
-    in_keys = indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
+    played = play_in_full(encoding, cache, randomness, eta=eta)
+    wrong, in_keys = played.wrong, played.indices % encoding.layout.bits_per_token < encoding.layout.bit_dim
     return {
-        "wire_bits": wire_bits,
+        "wire_bits": played.transcript.wire_bits,
         "errors": {"keys": int(wrong[in_keys].sum()), "values": int(wrong[~in_keys].sum())},
         "symbols": {"keys": int(in_keys.sum()), "values": int((~in_keys).sum())},
     }
@@ -191,7 +164,7 @@ def _swept(both: bool, share: float, randomness: Randomness) -> KeysEncoding:
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check guaranteed instances, and every cache on both sides."""
     checks = []
-    guaranteed = [r.measured for r in records if r.parameters["kind"] == "guaranteed"]
+    guaranteed = [r.measured for r in where(records, kind="guaranteed")]
     if guaranteed:
         errors = sum(sum(row["errors"].values()) for row in guaranteed)
         bits = sum(sum(row["symbols"].values()) for row in guaranteed)
@@ -201,7 +174,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     refuted = [
         r.parameters.get("cache") for r in records if any(t.impossible() for t in _transcripts(r.measured))
     ]
-    everywhere = {r.parameters["cache"]: _by_side(r) for r in records if r.parameters["kind"] == "cache"}
+    everywhere = {r.parameters["cache"]: _by_side(r) for r in where(records, kind="cache")}
     evidence = {"plays": len(records), "refuted": refuted, "by_cache": everywhere}
     checks.append(Check(CARRIES, not refuted, evidence))
     spared = [r for r in records if r.parameters.get("family") in SPARED_KEYS]
@@ -245,8 +218,8 @@ def _by_side(record: Record) -> dict[str, dict[str, float]]:
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw decoding over the bit norm, and accuracy on values and on keys by cache."""
     figure, (left, middle, right) = new_figure(3, width=4.1, height=4.0)
-    _draw_sweep(left, [r for r in records if r.parameters["kind"] == "sweep"])
-    caches = [r for r in records if r.parameters["kind"] == "cache"]
+    _draw_sweep(left, where(records, kind="sweep"))
+    caches = where(records, kind="cache")
     for axes, side, title in (
         (middle, "values", "b   Bits in the values"),
         (right, "keys", "c   Bits in the keys"),
@@ -264,14 +237,8 @@ def _draw_sweep(axes: "Axes", records: Sequence[Record]) -> None:
         (False, "-o", COLOURS[0], "in the keys"),
         (True, "--s", COLOURS[1], "in both"),
     ):
-        rows = sorted(
-            (r.parameters["share"], _side(r.measured, "keys").accuracy)
-            for r in records
-            if r.parameters["both"] == both
-        )
-        axes.plot(
-            *zip(*rows, strict=True), style, color=colour, markerfacecolor="white", label=f"bits {label}"
-        )
+        points = series(where(records, both=both), "share", lambda r: _side(r.measured, "keys").accuracy)
+        axes.plot(*points, style, color=colour, markerfacecolor="white", label=f"bits {label}")
     axes.axvline(1.0, color=THEORY, linewidth=1)
     axes.text(1.03, 0.12, "guaranteed\nfrom here on", fontsize=8)
     axes.set(ylim=(-0.03, 1.06), xlabel="bit norm C′ / ln(ρ/β)", title=f"a   Key bits under (1 ± {SWEPT_ETA:g}) noise",
@@ -294,21 +261,18 @@ def _draw_caches(axes: "Axes", records: Sequence[Record], side: str) -> None:
              "half of the key channels": "half of the key channels dropped", "evicting": "tokens evicted"}  # fmt: skip
     row = records[0].measured
     own_share = row["symbols"][side] / sum(row["symbols"].values())
-    rates = np.geomspace(0.06, 200, 400)
-    frontier = np.array([frontier_accuracy(min(rate / own_share, 1.0), 2) for rate in rates])
-    shade_impossible(axes, rates, frontier, 1.06)
-    axes.plot(rates, frontier, color=THEORY, label="Shannon frontier")
+    draw_frontier(axes, np.geomspace(0.06, 200, 400), 1.06, own_share, linewidth=1.4)
     for family, (marker, line, colour) in looks.items():
-        points = sorted(
-            (r.measured["wire_bits"] / sum(r.measured["symbols"].values()), _side(r.measured, side).accuracy)
-            for r in records
-            if r.parameters["family"] == family
+        points = series(
+            where(records, family=family),
+            lambda r: r.measured["wire_bits"] / sum(r.measured["symbols"].values()),
+            lambda r: _side(r.measured, side).accuracy,
         )
-        axes.plot(*zip(*points, strict=True), marker=marker, linestyle=line or "none", color=colour, linewidth=0.9,
+        axes.plot(*points, marker=marker, linestyle=line or "none", color=colour, linewidth=0.9,
                   markersize=9 if marker == "*" else 5, label=names[family])  # fmt: skip
     axes.set(xscale="log", xlim=(0.06, 150), ylim=(0.47, 1.03), xlabel="bits on the wire for each hidden bit")
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-    axes.text(0.068, 0.995, "closed to\nevery cache", va="top", style="italic", fontsize=8, color="#555555")
+    closed(axes, 0.068, 0.995, "closed to\nevery cache", va="top", fontsize=8)
 
 
 CLAIM = Claim(
@@ -321,22 +285,44 @@ CLAIM = Claim(
         "or drop keys lose key bits and no value bit."
     ),
     theory="3",
-    module="kvfloor.experiments.claims.index.key_barrier",
     checks=(DECODES, CERTIFIED, CARRIES, CAUGHT),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("key bits that move scores too little", DECODES, small_bit_norm),
-        Control("every address stands twice", DECODES, repeated_addresses),
-        Control("a quantised cache as an exact one", CERTIFIED, lossy),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("an exact cache as one that quantises keys", CAUGHT, exact_keys),
-        Control("an eviction as one that drops keys alone", CAUGHT, dropped_tokens),
+        Control(
+            "key bits that move scores too little",
+            DECODES,
+            [
+                _instance(256, 64, 16, eta, both, bit_share=0.9)
+                for eta in (0.5, 0.9)
+                for both in (False, True)
+            ],
+        ),
+        Control(
+            "every address stands twice",
+            DECODES,
+            [_instance(256, 64, 16, eta, True, repeat=2) for eta in ETAS],
+        ),
+        Control(
+            "a quantised cache as an exact one",
+            CERTIFIED,
+            [_instance(256, 64, 16, 0.0, True, cache="uniform:key_bits=4,value_bits=16")],
+        ),
+        Control("state outside the bytes", CARRIES, [_cache(256, "formats", LEAKING)]),
+        Control(
+            "an exact cache as one that quantises keys",
+            CAUGHT,
+            [_cache(256, "quantised keys", "dense:dtype=float32")],
+        ),
+        Control(
+            "an eviction as one that drops keys alone",
+            CAUGHT,
+            [_cache(256, "half of the key channels", "window:kept_tokens=128")],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.bounds.frontier import rate_distortion
 from kvfloor.reductions.encodings.levels import Levels
@@ -29,39 +34,15 @@ UNIFORM = "uniform quantisers of up to 8 bits err at every eta"
 DIM, VALUE_DIM, QUERY_NORM, LOWEST = 64, 512, 80.0, 1e-6
 ETAS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 DRAWN_ETA = 0.1
-HEADER_BITS = 8 * 256
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return exact and packed caches under noise, and inexact caches without, over eta."""
     tokens = [512] if scale == "quick" else [2048]
-    noisy = cells(cache=["dense:dtype=float64", "bitpack"], noise=[True], tokens=tokens, eta=ETAS)
+    noisy = cells(cache=["dense:dtype=float64", "bitpack"], noise=True, tokens=tokens, eta=ETAS)
     caches = [f"uniform-values:bits={bits}" for bits in range(1, 9)]
     caches += [f"dense:dtype={dtype}" for dtype in ("float32", "float16", "bfloat16")]
-    return noisy + cells(cache=caches, noise=[False], tokens=tokens, eta=ETAS)
-
-
-def crowded(scale: Scale) -> list[dict[str, Any]]:
-    """Return instances with a twentieth more levels than eta tells apart."""
-    return cells(
-        cache=["dense:dtype=float64"], noise=[True], tokens=[512], eta=[0.5, 0.1, 0.01], crowding=[1.05]
-    )
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return a float32 cache under the name of packing."""
-    return cells(cache=["bitpack"], really=["dense:dtype=float32"], noise=[True], tokens=[512], eta=[0.1])
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return cells(cache=["dense:dtype=float32"], really=["kvfloor.experiments.game.cheats:ModuleGlobal"], noise=[False],
-                 tokens=[512], eta=[0.1])  # fmt: skip
-
-
-def disguised(scale: Scale) -> list[dict[str, Any]]:
-    """Return packing under the name of a uniform quantiser."""
-    return cells(cache=["uniform-values:bits=8"], really=["bitpack"], noise=[False], tokens=[512], eta=[0.1])
+    return noisy + cells(cache=caches, noise=False, tokens=tokens, eta=ETAS)
 
 
 class Measured(Decoded):
@@ -90,12 +71,12 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check decoding, packing, the rate and the uniform quantisers on the rows that bear on each."""
     checks = []
-    noisy = [r for r in records if r.parameters["noise"]]
+    noisy = where(records, noise=True)
     if noisy:
         errors = sum(r.measured["errors"] for r in noisy)
         symbols = sum(r.measured["symbols"] for r in noisy)
         checks.append(Check(DECODES, errors == 0, {"symbols": symbols, "errors": errors}))
-    packed = [r.measured for r in records if r.parameters["cache"] == "bitpack"]
+    packed = [r.measured for r in where(records, cache="bitpack")]
     if packed:
         excess = [row["wire_bits"] - row["symbols"] * math.log2(row["levels"]) for row in packed]
         reached = all(
@@ -115,32 +96,31 @@ def judge(records: Sequence[Record]) -> list[Check]:
 
 def _transcript(record: Record) -> Transcript:
     """Return a row as the transcript it came from."""
-    row = record.measured
-    return Transcript(row["wire_bits"], row["errors"], row["symbols"], row["symbols"], row["levels"])
+    return transcript(record.measured, record.measured["levels"])
+
+
+def _rate(record: Record) -> float:
+    """Return the bits on the wire for each value."""
+    return float(record.measured["wire_bits"] / record.measured["symbols"])
 
 
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw bits per value over eta, and accuracy over bits at one eta."""
     figure, (left, right) = new_figure(2, width=5.2, height=3.9)
     _draw_floor(left, records)
-    _draw_accuracy(right, [r for r in records if r.parameters["eta"] == DRAWN_ETA])
+    _draw_accuracy(right, where(records, eta=DRAWN_ETA))
     return figure
-
-
-def _series(records: Sequence[Record], cache: str) -> list[Record]:
-    """Return a cache's rows by eta."""
-    return sorted((r for r in records if r.parameters["cache"] == cache), key=lambda r: r.parameters["eta"])
 
 
 def _draw_floor(axes: Any, records: Sequence[Record]) -> None:
     """Draw the floor and who decodes everything above it."""
-    exact = _series(records, "dense:dtype=float64")
-    etas = [r.parameters["eta"] for r in exact]
-    floor = [math.log2(r.measured["levels"]) for r in exact]
+    exact = where(records, cache="dense:dtype=float64")
+    etas, floor = series(exact, "eta", lambda r: math.log2(r.measured["levels"]))
     shade_impossible(axes, etas, 0, floor)
     axes.plot(etas, floor, color=THEORY, label="floor: log2 L(η)")
-    packed = [r.measured["wire_bits"] / r.measured["symbols"] for r in _series(records, "bitpack")]
-    axes.plot(etas, packed, "x", color=COLOURS[7], label="packed levels")
+    axes.plot(
+        *series(where(records, cache="bitpack"), "eta", _rate), "x", color=COLOURS[7], label="packed levels"
+    )
     shown = (
         ("dense:dtype=float16", 16, "s", COLOURS[0], "float16"),
         ("dense:dtype=bfloat16", 16, "D", COLOURS[2], "bfloat16"),
@@ -148,7 +128,7 @@ def _draw_floor(axes: Any, records: Sequence[Record]) -> None:
         ("uniform-values:bits=4", 5, "^", COLOURS[3], "uniform, 4 bits and scales"),
     )
     for cache, bits, marker, colour, label in shown:
-        for record in _series(records, cache):
+        for record in sorted(where(records, cache=cache), key=lambda r: r.parameters["eta"]):
             right = record.measured["errors"] == 0
             height = bits + (0.35 if cache.endswith("bfloat16") else 0.0)
             axes.plot(record.parameters["eta"], height, marker, color=colour, markersize=6,
@@ -163,9 +143,7 @@ def _draw_floor(axes: Any, records: Sequence[Record]) -> None:
         ylabel="bits per value",
         title="a   Accuracy has its price",
     )
-    axes.text(
-        0.006, 1.2, "closed to every cache\nthat decodes all", style="italic", color="#555555", ha="center"
-    )
+    closed(axes, 0.006, 1.2, "closed to every cache\nthat decodes all", ha="center")
     axes.legend(loc="upper left", ncols=2)
 
 
@@ -176,12 +154,11 @@ def _draw_accuracy(axes: Any, records: Sequence[Record]) -> None:
     rates = np.array([rate_distortion(distortion, levels) for distortion in distortions])
     shade_impossible(axes, rates, 1 - distortions, 1.05)
     axes.plot(rates, 1 - distortions, color=THEORY, label="Shannon frontier")
-    uniform = [(bits, _series(records, f"uniform-values:bits={bits}")[0]) for bits in range(1, 9)]
-    points = [(r.measured["wire_bits"] / r.measured["symbols"], _transcript(r).accuracy) for _, r in uniform]
-    axes.plot(*zip(*points, strict=True), "-o", color=COLOURS[1], label="uniform quantisation, 1 to 8 bits")
-    packed = _series(records, "bitpack")[0]
-    axes.plot(packed.measured["wire_bits"] / packed.measured["symbols"], _transcript(packed).accuracy, "x",
-              color=COLOURS[7], markersize=7, label="packed levels")  # fmt: skip
+    uniform = [where(records, cache=f"uniform-values:bits={bits}")[0] for bits in range(1, 9)]
+    points = [_rate(r) for r in uniform], [accuracy(r) for r in uniform]
+    axes.plot(*points, "-o", color=COLOURS[1], label="uniform quantisation, 1 to 8 bits")
+    packed = where(records, cache="bitpack")[0]
+    axes.plot(_rate(packed), accuracy(packed), "x", color=COLOURS[7], markersize=7, label="packed levels")
     axes.set(
         xlim=(0, 11),
         ylim=(0, 1.04),
@@ -201,20 +178,34 @@ CLAIM = Claim(
         "accuracy keeps n d_v log2 L(η) bits; uniform quantisers lose the small levels whatever their rate."
     ),
     theory="3",
-    module="kvfloor.experiments.claims.index.precision",
     checks=(DECODES, REACHED, RATE, UNIFORM),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("a twentieth more levels than eta tells apart", DECODES, crowded),
-        Control("a float32 cache as packing", REACHED, wasteful),
-        Control("state outside the bytes", RATE, leaking),
-        Control("packing as a uniform quantiser", UNIFORM, disguised),
+        Control(
+            "a twentieth more levels than eta tells apart",
+            DECODES,
+            cells(cache="dense:dtype=float64", noise=True, tokens=512, eta=[0.5, 0.1, 0.01], crowding=1.05),
+        ),
+        Control(
+            "a float32 cache as packing",
+            REACHED,
+            cells(cache="bitpack", really="dense:dtype=float32", noise=True, tokens=512, eta=0.1),
+        ),
+        Control(
+            "state outside the bytes",
+            RATE,
+            cells(cache="dense:dtype=float32", really=LEAKING, noise=False, tokens=512, eta=0.1),
+        ),
+        Control(
+            "packing as a uniform quantiser",
+            UNIFORM,
+            cells(cache="uniform-values:bits=8", really="bitpack", noise=False, tokens=512, eta=0.1),
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -11,10 +11,13 @@ from scipy.special import rel_entr
 from kvfloor.attention import softmax_attention_reference
 from kvfloor.attention.knn import Answer, Inputs, Near, knn_attention, sampled_attention, truncated_attention
 from kvfloor.attention.knn.forward import draws_for, median_draws_for
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import series, where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,27 +40,12 @@ STATED = ("mean", "median")  # estimators whose number of draws follows from ε 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return means over numbers of draws, every estimator at its stated size, and tails over k."""
     more = 1 if scale == "quick" else 8
-    drawn = cells(keys=KEYS, estimator=["draws"], size=[16, 64, 256, 1024], repetitions=[2 * more])
-    stated = cells(keys=KEYS, estimator=STATED, size=[None], repetitions=[2 * more])
+    drawn = cells(keys=KEYS, estimator="draws", size=[16, 64, 256, 1024], repetitions=2 * more)
+    stated = cells(keys=KEYS, estimator=STATED, size=None, repetitions=2 * more)
     kept = (8, 16, 32, 64, 128, 256, 512)
     return (
-        drawn + stated + cells(keys=KEYS, estimator=["tail", "truncated"], size=kept, repetitions=[40 * more])
+        drawn + stated + cells(keys=KEYS, estimator=["tail", "truncated"], size=kept, repetitions=40 * more)
     )
-
-
-def shared_draws(scale: Scale) -> list[dict[str, Any]]:
-    """Return means of T/4 draws, each counted four times."""
-    return cells(keys=KEYS, estimator=["draws"], size=[256], repetitions=[8], fault=["repeated"])
-
-
-def few_draws(scale: Scale) -> list[dict[str, Any]]:
-    """Return estimates from a tenth of the draws that ε and δ ask for."""
-    return cells(keys=KEYS, estimator=STATED, size=[None], repetitions=[2], fault=["few"])
-
-
-def cut_off(scale: Scale) -> list[dict[str, Any]]:
-    """Return attention cut off at k with the radius of a weighted tail."""
-    return cells(keys=["random"], estimator=["tail"], size=[256, 512], repetitions=[40], fault=["cut off"])
 
 
 class Measured(TypedDict):
@@ -141,7 +129,7 @@ def _plan(estimator: str, size: int | None, fault: str | None) -> tuple[int, int
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check the rate by the mean squared error over variance / T, and both guarantees by their failures."""
-    by = {kind: [r for r in records if r.parameters["estimator"] == kind] for kind in ("draws", "tail")}
+    by = {kind: where(records, estimator=kind) for kind in ("draws", "tail")}
     stated = [r for r in records if r.parameters["estimator"] in STATED]
     checks = []
     if by["draws"]:
@@ -185,23 +173,22 @@ def draw(records: Sequence[Record]) -> "Figure":
     figure, axes = new_figure(3, width=3.7, height=3.6)
     _draw_rate(axes[0], records)
     for panel, kind, letter in zip(axes[1:], KEYS, "bc", strict=True):
-        _draw_tail(
-            panel, [r for r in records if r.parameters["keys"] == kind], f"{letter}   {kind.title()} keys"
-        )
+        _draw_tail(panel, where(records, keys=kind), f"{letter}   {kind.title()} keys")
     return figure
 
 
 def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw the root mean squared error over the number of draws, with sigma/sqrt(T)."""
     for kind, colour, marker in zip(KEYS, COLOURS, "os", strict=False):
-        rows = [r for r in records if r.parameters["keys"] == kind and r.measured["draws"]]
-        drawn = [r for r in rows if r.parameters["estimator"] == "draws"]
+        rows = where(records, keys=kind)
+        drawn = where(rows, estimator="draws")
         line = np.geomspace(10, 8000, 50)
         axes.plot(line, drawn[0].measured["rms_deviation"] / np.sqrt(line), color=colour, linewidth=0.9)
-        axes.plot([r.measured["draws"] for r in drawn], [r.measured["rms_error"] for r in drawn], marker, color=colour,
-                  label=f"mean of draws, {kind} keys")  # fmt: skip
+        axes.plot(
+            *series(drawn, "draws", "rms_error"), marker, color=colour, label=f"mean of draws, {kind} keys"
+        )
         for estimator, shape in (("mean", "*"), ("median", "P")):
-            (row,) = (r for r in rows if r.parameters["estimator"] == estimator)
+            (row,) = where(rows, estimator=estimator)
             label = f"{estimator}: draws stated for ε, δ" if kind == KEYS[0] else None
             axes.plot(row.measured["draws"], row.measured["rms_error"], shape, color=colour, markersize=9,
                       markerfacecolor="none", label=label)  # fmt: skip
@@ -219,17 +206,18 @@ def _draw_tail(axes: "Axes", records: Sequence[Record], title: str) -> None:
         ("tail", "o", COLOURS[0], "k near and k or more of the tail"),
     )
     for estimator, marker, colour, label in looks:
-        rows = [r for r in records if r.parameters["estimator"] == estimator]
-        sizes = [r.parameters["size"] for r in rows]
-        axes.plot(sizes, [r.measured["rms_error"] for r in rows], marker + "-", color=colour, label=label)
+        sizes, errors, radii = series(
+            where(records, estimator=estimator), "size", "rms_error", "median_radius"
+        )
+        axes.plot(sizes, errors, marker + "-", color=colour, label=label)
         if estimator == "tail":
-            axes.plot(sizes, [r.measured["median_radius"] for r in rows], "--", color=THEORY, linewidth=1.2,
-                      label=f"radius for δ = {DELTA:g} (median)")  # fmt: skip
+            axes.plot(
+                sizes, radii, "--", color=THEORY, linewidth=1.2, label=f"radius for δ = {DELTA:g} (median)"
+            )
     axes.axvline(NEAR, color="#999999", linestyle=":", linewidth=1)
     axes.text(NEAR * 1.08, 2.3e-3, "√n", color="#555555")
     axes.set(xscale="log", yscale="log", ylim=(2e-3, 4), xlabel="near tokens k", title=title)
-    axes.set_xticks([8, 32, 128, 512], ["8", "32", "128", "512"])
-    axes.minorticks_off()
+    ticks(axes, [8, 32, 128, 512])
     axes.legend(loc="upper right", fontsize=7)
 
 
@@ -243,19 +231,29 @@ CLAIM = Claim(
         "the rest put it within (n − k) e^ceiling √(ln(2 d_v/δ)/(2l)) / denominator, a radius that the reader computes."
     ),
     theory="9",
-    module="kvfloor.experiments.claims.knn.knn_forward",
     checks=(RATE, DRAWS, RADIUS),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("each draw counted four times", RATE, shared_draws),
-        Control("a tenth of the draws", DRAWS, few_draws),
-        Control("cut off at k, with the tail's radius", RADIUS, cut_off),
+        Control(
+            "each draw counted four times",
+            RATE,
+            cells(keys=KEYS, estimator="draws", size=256, repetitions=8, fault="repeated"),
+        ),
+        Control(
+            "a tenth of the draws",
+            DRAWS,
+            cells(keys=KEYS, estimator=STATED, size=None, repetitions=2, fault="few"),
+        ),
+        Control(
+            "cut off at k, with the tail's radius",
+            RADIUS,
+            cells(keys="random", estimator="tail", size=[256, 512], repetitions=40, fault="cut off"),
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -11,10 +11,13 @@ from kvfloor.attention import softmax_attention_reference
 from kvfloor.attention.checks import Matrix
 from kvfloor.attention.gradients import Gradients, attention_gradients
 from kvfloor.attention.knn import Inputs, Near, Walk, estimated_gradients, row_probabilities
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import where
+from kvfloor.experiments.judging.scaling import fitted_exponent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,35 +39,9 @@ SETTINGS = ("outputs given", "outputs estimated", "causal")
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return averages of many estimates, and single estimates over the number of visits."""
     more = 1 if scale == "quick" else 5
-    mean = cells(task=["average"], setting=SETTINGS, repetitions=[300 * more], blocks=[2])
+    mean = cells(task="average", setting=SETTINGS, repetitions=300 * more, blocks=2)
     visits = [32, 128, 512, 2048, 8192]
-    return mean + cells(
-        task=["error"], rows=["importance", "uniform"], visits=visits, repetitions=[24 * more]
-    )
-
-
-def wrong_sign(scale: Scale) -> list[dict[str, Any]]:
-    """Return walks that add D_i instead of taking it away."""
-    return cells(task=["average"], setting=["outputs given"], repetitions=[300], fault=["sign"])
-
-
-def wrong_weight(scale: Scale) -> list[dict[str, Any]]:
-    """Return walks whose rows are drawn by importance and weighted as if drawn uniformly."""
-    return cells(task=["average"], setting=["outputs given"], repetitions=[300], fault=["weight"])
-
-
-def repeated(scale: Scale) -> list[dict[str, Any]]:
-    """Return walks of 32 visits, presented as longer ones."""
-    return cells(
-        task=["error"], rows=["importance"], visits=[32, 128, 512], repetitions=[24], fault=["repeated"]
-    )
-
-
-def swapped(scale: Scale) -> list[dict[str, Any]]:
-    """Return uniform rows under the name of importance, and the reverse."""
-    return cells(
-        task=["error"], rows=["importance", "uniform"], visits=[512], repetitions=[24], fault=["swapped"]
-    )
+    return mean + cells(task="error", rows=["importance", "uniform"], visits=visits, repetitions=24 * more)
 
 
 class Averaged(TypedDict):
@@ -151,9 +128,9 @@ def _parts(gradients: Gradients) -> tuple[NDArray[Any], ...]:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check the averages, the slope of the error, and which rows are better (rank test)."""
-    averages = [r for r in records if r.parameters["task"] == "average"]
+    averages = where(records, task="average")
     errors = {(r.parameters["rows"], r.parameters["visits"]): np.array(r.measured["relative_errors"])
-              for r in records if r.parameters["task"] == "error"}  # fmt: skip
+              for r in where(records, task="error")}  # fmt: skip
     checks = []
     if averages:
         off = np.abs([r.measured["standard_errors_off"] for r in averages])
@@ -189,20 +166,18 @@ def judge(records: Sequence[Record]) -> list[Check]:
 
 def _slope(errors: dict[tuple[str, int], NDArray[np.float64]], part: int) -> tuple[float, float, float]:
     """Return the slope of log error over log visits for importance rows, with its interval for all three parts."""
-    visits = [np.log(v) for (rows, v), found in errors.items() if rows == "importance" for _ in found]
-    logs = np.concatenate(
-        [np.log(found[:, part]) for (rows, _), found in errors.items() if rows == "importance"]
-    )
-    fit = stats.linregress(visits, logs)
-    half = float(stats.t.isf(FALSE_ALARM / 2 / len(PARTS), len(logs) - 2) * fit.stderr)
-    return float(fit.slope), float(fit.slope) - half, float(fit.slope) + half
+    points = [
+        (v, found[part]) for (rows, v), each in errors.items() if rows == "importance" for found in each
+    ]
+    visits, parts = zip(*points, strict=True)
+    return fitted_exponent(visits, parts, FALSE_ALARM / len(PARTS))
 
 
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw the error over visits, and the averages in standard errors."""
     figure, (rate, bias) = new_figure(2, width=4.6, height=3.7)
-    _draw_rate(rate, [r for r in records if r.parameters["task"] == "error"])
-    _draw_bias(bias, [r for r in records if r.parameters["task"] == "average"])
+    _draw_rate(rate, where(records, task="error"))
+    _draw_bias(bias, where(records, task="average"))
     return figure
 
 
@@ -210,18 +185,11 @@ def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw the mean relative error of each gradient, importance beside uniform rows, with slope -1/2."""
     for part, (name, colour, marker) in enumerate(zip(PARTS, COLOURS, "osD", strict=False)):
         for rows, style, fill in (("importance", "-", colour), ("uniform", "--", "none")):
-            found = [r for r in records if r.parameters["rows"] == rows]
+            found = where(records, rows=rows)
             visits = [r.parameters["visits"] for r in found]
             means = [np.mean(np.array(r.measured["relative_errors"])[:, part]) for r in found]
-            axes.plot(
-                visits,
-                means,
-                marker + style,
-                color=colour,
-                markerfacecolor=fill,
-                linewidth=1,
-                label=f"{name}, {rows} rows",
-            )
+            axes.plot(visits, means, marker + style, color=colour, markerfacecolor=fill, linewidth=1,
+                      label=f"{name}, {rows} rows")  # fmt: skip
     line = np.array([32, 8192])
     axes.plot(line, 2.2 * (line / 32) ** -0.5, color=THEORY, linewidth=1.4, label="slope −1/2")
     axes.set(xscale="log", yscale="log", xlabel=f"visits N of the walk, {DRAWS} draws each",
@@ -252,20 +220,34 @@ CLAIM = Claim(
         "and rows drawn by |G_i| |Q_i| err less than uniform ones."
     ),
     theory="9",
-    module="kvfloor.experiments.claims.knn.knn_gradients",
     checks=(UNBIASED, RATE, IMPORTANCE),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("D_i with the wrong sign", UNBIASED, wrong_sign),
-        Control("importance rows weighted as uniform", UNBIASED, wrong_weight),
-        Control("one sample counted many times", RATE, repeated),
-        Control("uniform rows as importance", IMPORTANCE, swapped),
+        Control(
+            "D_i with the wrong sign",
+            UNBIASED,
+            cells(task="average", setting="outputs given", repetitions=300, fault="sign"),
+        ),
+        Control(
+            "importance rows weighted as uniform",
+            UNBIASED,
+            cells(task="average", setting="outputs given", repetitions=300, fault="weight"),
+        ),
+        Control(
+            "one sample counted many times",
+            RATE,
+            cells(task="error", rows="importance", visits=[32, 128, 512], repetitions=24, fault="repeated"),
+        ),
+        Control(
+            "uniform rows as importance",
+            IMPORTANCE,
+            cells(task="error", rows=["importance", "uniform"], visits=512, repetitions=24, fault="swapped"),
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -18,10 +18,13 @@ from kvfloor.attention.knn import (
     recall,
     truncated_attention,
 )
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import where
+from kvfloor.experiments.judging.scaling import fitted_exponent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,18 +43,8 @@ KEYS = ("random", "clustered")
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return squares n = r^2, so that k = r exactly, and for scale a few searched exactly."""
     roots = [32, 48, 64, 96, 128] if scale == "quick" else [32, 48, 64, 96, 128, 192, 256, 362]
-    found = cells(keys=KEYS, index=["cells"], root=roots, blocks=[3])
-    return found + cells(keys=["random"], index=["exact"], root=roots[:4])
-
-
-def searched_in_full(scale: Scale) -> list[dict[str, Any]]:
-    """Return exact searches presented as searches in cells."""
-    return cells(keys=["random"], index=["cells"], root=[32, 48, 64], blocks=[2], fault=["exact"])
-
-
-def untold_tail(scale: Scale) -> list[dict[str, Any]]:
-    """Return attention cut off at k presented as if it had a tail."""
-    return cells(keys=KEYS, index=["cells"], root=[32, 48, 64, 96], blocks=[3], fault=["cut off"])
+    found = cells(keys=KEYS, index="cells", root=roots, blocks=3)
+    return found + cells(keys="random", index="exact", root=roots[:4])
 
 
 class Measured(TypedDict):
@@ -100,13 +93,15 @@ def _instance(kind: str, root: int, rng: np.random.Generator) -> tuple[NDArray[n
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Fit the exponent for each kind of keys, and compare errors instance by instance (sign test)."""
-    found = [r for r in records if r.parameters["index"] == "cells"]
+    found = where(records, index="cells")
     kinds = sorted({r.parameters["keys"] for r in found})
     checks, fits = [], {}
     for kind in kinds:
-        rows = [r for r in found if r.parameters["keys"] == kind]
-        if len({r.parameters["root"] for r in rows}) > 2:
-            fits[kind] = _exponent(rows, FALSE_ALARM / len(kinds))
+        rows = where(found, keys=kind)
+        tokens = [r.parameters["root"] ** 2 for r in rows]
+        if len(set(tokens)) > 2:
+            probes = [r.measured["probes"] for r in rows]
+            fits[kind] = fitted_exponent(tokens, probes, FALSE_ALARM / len(kinds))
     if fits:
         # Nearer to 1.5 than to 1 or 2: cells are not quite of equal size, so that lower orders drift a little.
         passed = all(low > 1.25 and high < 1.75 for _, low, high in fits.values())
@@ -115,20 +110,10 @@ def judge(records: Sequence[Record]) -> list[Check]:
     if found:
         wins = sum(r.measured["rms_error"] < r.measured["rms_error_cut_off"] for r in found)
         chance = float(stats.binom.sf(wins - 1, len(found), 0.5))  # of so many wins if neither were better
-        recalls = {
-            kind: min(r.measured["recall"] for r in found if r.parameters["keys"] == kind) for kind in kinds
-        }
+        recalls = {kind: min(r.measured["recall"] for r in where(found, keys=kind)) for kind in kinds}
         counts = {"instances": len(found), "closer": wins, "chance": chance, "least_recall": recalls}
         checks.append(Check(CLOSER, chance <= FALSE_ALARM, counts))
     return checks
-
-
-def _exponent(records: Sequence[Record], level: float) -> tuple[float, float, float]:
-    """Return the exponent of the probes in n with its confidence interval."""
-    tokens = [2 * np.log(r.parameters["root"]) for r in records]
-    fit = stats.linregress(tokens, [np.log(r.measured["probes"]) for r in records])
-    half = float(stats.t.isf(level / 2, len(records) - 2)) * float(fit.stderr)
-    return float(fit.slope), float(fit.slope) - half, float(fit.slope) + half
 
 
 def draw(records: Sequence[Record]) -> "Figure":
@@ -136,36 +121,21 @@ def draw(records: Sequence[Record]) -> "Figure":
     figure, (work, error) = new_figure(2, width=4.6, height=3.7)
     looks = {("random", "cells"): ("o", COLOURS[0]), ("clustered", "cells"): ("s", COLOURS[1]),
              ("random", "exact"): ("D", COLOURS[6])}  # fmt: skip
-    tokens = (
-        np.geomspace(
-            min(r.parameters["root"] for r in records), max(r.parameters["root"] for r in records), 50
-        )
-        ** 2
-    )
+    roots = [r.parameters["root"] for r in records]
+    tokens = np.geomspace(min(roots), max(roots), 50) ** 2
     work.plot(tokens, tokens**2, ":", color=THEORY, linewidth=1.2, label="$n^2$")
     work.plot(tokens, 8 * tokens**1.5, "--", color=THEORY, linewidth=1.2, label="$8\\,n^{1.5}$")
     for (kind, index), (marker, colour) in looks.items():
-        rows = [r for r in records if (r.parameters["keys"], r.parameters["index"]) == (kind, index)]
+        rows = where(records, keys=kind, index=index)
         sizes = [r.parameters["root"] ** 2 for r in rows]
+        hollow = {"color": colour, "markerfacecolor": "none"}
         name = f"{kind} keys, {'exact search' if index == 'exact' else 'cells'}"
-        work.plot(
-            sizes,
-            [r.measured["probes"] for r in rows],
-            marker,
-            color=colour,
-            markerfacecolor="none",
-            label=name,
-        )
+        work.plot(sizes, [r.measured["probes"] for r in rows], marker, **hollow, label=name)
         if index == "cells":
-            error.plot(
-                sizes,
-                [r.measured["rms_error_cut_off"] for r in rows],
-                marker,
-                color=colour,
-                label=f"{kind} keys, cut off at k",
-            )
-            error.plot(sizes, [r.measured["rms_error"] for r in rows], marker, color=colour, markerfacecolor="none",
-                       label=f"{kind} keys, weighted tail")  # fmt: skip
+            cut = [r.measured["rms_error_cut_off"] for r in rows]
+            error.plot(sizes, cut, marker, color=colour, label=f"{kind} keys, cut off at k")
+            tail = [r.measured["rms_error"] for r in rows]
+            error.plot(sizes, tail, marker, **hollow, label=f"{kind} keys, weighted tail")
     work.set(xscale="log", yscale="log", xlabel="tokens n", ylabel="score evaluations, index built and n queries",
              title="a   Work at k = √n: the index and all queries")  # fmt: skip
     error.set(xscale="log", yscale="log", ylim=(0.01, 1.2), xlabel="tokens n", ylabel="root mean squared error",
@@ -184,18 +154,24 @@ CLAIM = Claim(
         "grow as n^1.5, on random and on clustered keys; a weighted tail makes good what cells miss."
     ),
     theory="9",
-    module="kvfloor.experiments.claims.knn.knn_time",
     checks=(GROWTH, CLOSER),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("every key scored", GROWTH, searched_in_full),
-        Control("no tail", CLOSER, untold_tail),
+        Control(
+            "every key scored",
+            GROWTH,
+            cells(keys="random", index="cells", root=[32, 48, 64], blocks=2, fault="exact"),
+        ),
+        Control(
+            "no tail",
+            CLOSER,
+            cells(keys=KEYS, index="cells", root=[32, 48, 64, 96], blocks=3, fault="cut off"),
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -11,10 +11,13 @@ from scipy import stats
 
 from kvfloor.attention.knn import gumbel
 from kvfloor.attention.knn.shortlist import Shortlist
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import series, where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,35 +40,15 @@ KEPT = (1, 2, 4, 8, 16, 32, 63, 64)
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return every shape at every k, with true nearest neighbours and with a shortlist drawn at random."""
     draws = 30_000 if scale == "quick" else 400_000
-    true = cells(shape=SHAPES, tokens=[TOKENS], kept=KEPT, listed=["nearest"], draws=[draws])
-    true += cells(shape=SHAPES, tokens=[4], kept=[1, 2, 3, 4], listed=["nearest"], draws=[draws])
-    return true + cells(shape=SHAPES, tokens=[TOKENS], kept=[4, 16], listed=["random"], draws=[draws])
+    true = cells(shape=SHAPES, tokens=TOKENS, kept=KEPT, listed="nearest", draws=draws)
+    true += cells(shape=SHAPES, tokens=4, kept=[1, 2, 3, 4], listed="nearest", draws=draws)
+    return true + cells(shape=SHAPES, tokens=TOKENS, kept=[4, 16], listed="random", draws=draws)
 
 
 def _control(fault: str, tokens: int, listed: str = "nearest") -> list[dict[str, Any]]:
     """Return a few cells with something false about the sampler."""
     shapes, kept = ["two levels", "ramp", "normal"], [1] if tokens < TOKENS else [1, 4]
-    return cells(shape=shapes, tokens=[tokens], kept=kept, listed=[listed], draws=[30_000], fault=[fault])
-
-
-def with_replacement(scale: Scale) -> list[dict[str, Any]]:
-    """Return samplers whose tail tokens may repeat, which tells where the tail is short."""
-    return _control("replacement", 4)
-
-
-def unconditioned(scale: Scale) -> list[dict[str, Any]]:
-    """Return samplers whose tail Gumbels are not conditioned to exceed the bar."""
-    return _control("unconditioned", TOKENS)
-
-
-def low_ceiling(scale: Scale) -> list[dict[str, Any]]:
-    """Return samplers that take a random shortlist for the nearest neighbours."""
-    return _control("ceiling", TOKENS, "random")
-
-
-def eager(scale: Scale) -> list[dict[str, Any]]:
-    """Return samplers whose shortlist is not the nearest neighbours, presented as if it were."""
-    return _control("mislabelled", TOKENS, "random")
+    return cells(shape=shapes, tokens=tokens, kept=kept, listed=listed, draws=30_000, fault=fault)
 
 
 class Measured(TypedDict):
@@ -184,10 +167,7 @@ def _chi_square(probabilities: Sequence[float], counts: Sequence[int]) -> float:
         observed = np.append(observed[~rare], observed[rare].sum())
         expected = np.append(expected[~rare], expected[rare].sum())
         if expected[-1] < LEAST_EXPECTED:  # still rare: one with the least of the others
-            observed, expected = (
-                np.append(observed[:-2], observed[-2:].sum()),
-                np.append(expected[:-2], expected[-2:].sum()),
-            )
+            observed, expected = (np.append(a[:-2], a[-2:].sum()) for a in (observed, expected))
     statistic = ((observed - expected) ** 2 / expected).sum()
     return float(stats.chi2.sf(statistic, max(len(expected) - 1, 1)))
 
@@ -195,8 +175,8 @@ def _chi_square(probabilities: Sequence[float], counts: Sequence[int]) -> float:
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw frequencies against probabilities, and tokens opened against k."""
     figure, (law, opened) = new_figure(2, width=4.6, height=3.7)
-    near = [r for r in records if (r.parameters["listed"], r.parameters["tokens"]) == ("nearest", TOKENS)]
-    _draw_law(law, [r for r in near if r.parameters["kept"] == 8])
+    near = where(records, listed="nearest", tokens=TOKENS)
+    _draw_law(law, where(near, kept=8))
     _draw_opened(opened, near)
     return figure
 
@@ -228,21 +208,14 @@ def _draw_opened(axes: "Axes", records: Sequence[Record]) -> None:
     axes.plot(kept, TOKENS / kept, "--", color=THEORY, linewidth=0.9, label="n/k")
     for shape in SHAPES:
         marker, colour = LOOKS[shape]
-        rows = sorted((r.parameters["kept"], r) for r in records if r.parameters["shape"] == shape)
-        rows = [(k, r) for k, r in rows if k < TOKENS]
-        axes.plot(
-            [k for k, _ in rows],
-            [r.measured["expected_opened"] for _, r in rows],
-            color=colour,
-            linewidth=0.8,
-        )
-        axes.plot([k for k, _ in rows], [r.measured["mean_opened"] for _, r in rows], marker, color=colour,
-                  markerfacecolor="none", label=shape)  # fmt: skip
-    axes.text(11, 45, "closed with\nnear neighbours", style="italic", color="#555555", va="center")
+        rows = [r for r in where(records, shape=shape) if r.parameters["kept"] < TOKENS]
+        listed, expected, opened = series(rows, "kept", "expected_opened", "mean_opened")
+        axes.plot(listed, expected, color=colour, linewidth=0.8)
+        axes.plot(listed, opened, marker, color=colour, markerfacecolor="none", label=shape)
+    closed(axes, 11, 45, "closed with\nnear neighbours", va="center")
     axes.set(xscale="log", yscale="log", xlim=(0.9, 70), ylim=(5e-3, 100), xlabel="neighbours listed, k",
              ylabel="tokens opened for a draw", title="b   The cost: lines (n − k) c/(1 + c)")  # fmt: skip
-    axes.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
-    axes.minorticks_off()
+    ticks(axes, [1, 2, 4, 8, 16, 32, 64])
     axes.legend(loc="lower left")
 
 
@@ -256,20 +229,18 @@ CLAIM = Claim(
         "c = e^ceiling / Σ_S e^s, so at most (n − k)/(k + 1) where the shortlist S holds the k largest scores."
     ),
     theory="9",
-    module="kvfloor.experiments.claims.knn.lazy_gumbel",
     checks=(LAW, OPENED, BOUND),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("tail tokens with replacement", LAW, with_replacement),
-        Control("Gumbels that are not conditioned", LAW, unconditioned),
-        Control("a missed neighbour above the ceiling", LAW, low_ceiling),
-        Control("a random shortlist as the nearest", BOUND, eager),
+        Control("tail tokens with replacement", LAW, _control("replacement", 4)),  # a short tail tells
+        Control("Gumbels that are not conditioned", LAW, _control("unconditioned", TOKENS)),
+        Control("a missed neighbour above the ceiling", LAW, _control("ceiling", TOKENS, "random")),
+        Control("a random shortlist as the nearest", BOUND, _control("mislabelled", TOKENS, "random")),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Certified
+from kvfloor.experiments.judging.plays import carries
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.checks import Floats
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.kissing import KISSING
@@ -84,46 +89,6 @@ def _leech(scale: Scale) -> list[dict[str, Any]]:
     return rows
 
 
-def zero_rest(scale: Scale) -> list[dict[str, Any]]:
-    """Return a stream whose rest are zero keys, asked with the norm that suffices for repeated ones."""
-    return [_cell("e8", 8, 8192, secret_rest="zero", secret_share=1.0)]
-
-
-def zero_rest_asked_sharply(scale: Scale) -> list[dict[str, Any]]:
-    """Return a stream whose rest are zero keys, asked with the norm that these need."""
-    return [_cell("e8", 8, 8192, secret_rest="zero")]
-
-
-def short_queries(scale: Scale) -> list[dict[str, Any]]:
-    """Return E8's instance asked at 60 % of the guaranteed norm, presented as guaranteed."""
-    return [_cell("e8", 8, secret_share=0.6)]
-
-
-def one_key_more(scale: Scale) -> list[dict[str, Any]]:
-    """Return the kissing configuration of dimension 3 with a random 13th key, presented with its incoherence."""
-    return [_cell("fcc", 3, eta=eta, secret_extra=1) for eta in ETAS]
-
-
-def one_of_each_pair(scale: Scale) -> list[dict[str, Any]]:
-    """Return one of each pair of opposite keys of E8, presented as all."""
-    return [_cell("e8", 8, secret_half=True)]
-
-
-def too_close(scale: Scale) -> list[dict[str, Any]]:
-    """Return greedy packings of products up to 0.6, presented with 1/2."""
-    return [_cell("greedy", dim, secret_incoherence=0.6) for dim in (4, 8)]
-
-
-def linear_packings(scale: Scale) -> list[dict[str, Any]]:
-    """Return orthoplexes, whose size is 2 d, presented as packings of products up to 1/2."""
-    return [_cell("greedy", dim, secret_packing="orthoplex") for dim in (16, 24, 32)]
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return [_cell("e8", 8, cache="kvfloor.experiments.game.cheats:ModuleGlobal")]
-
-
 class Measured(Certified):
     """A play over a packing."""
 
@@ -143,7 +108,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         parameters["cache"],
         randomness,
         eta=parameters["eta"],
-        positions=parameters.get("positions"),
+        asking=Asking(parameters.get("positions")),
     )
     whole = len(keys) <= LARGEST_WHOLE or parameters.get("all_pairs", False)
     return {
@@ -198,11 +163,9 @@ def judge(records: Sequence[Record]) -> list[Check]:
     if not records:
         return []
     plays = [(r.parameters, r.measured, _size(r)) for r in records]
-    errors = sum(row["errors"] for _, row, _ in plays)
-    asked = sum(row["asked"] for _, row, _ in plays)
+    errors, asked = (sum(row[key] for _, row, _ in plays) for key in ("errors", "asked"))
     norm_excess = max(row["query_norm"] - _bounded_norm(p, size) for p, row, size in plays)
     missing = max(abs(_errorless_bits(p, row, size) - row["certified_bits"]) for p, row, size in plays)
-    share = max(row["certified_bits"] / row["wire_bits"] for _, row, _ in plays)
     closest = max(row["largest_product"] - p["incoherence"] - _rounding(p) for p, row, _ in plays)
     numbers = {(p["dim"], p["incoherence"], row["keys"]) for p, row, _ in plays}
     outside = sorted(number for number in numbers if not _possible(*number))
@@ -210,7 +173,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
         Check(DECODES, errors == 0, {"instances": len(plays), "bits_asked": asked, "errors": errors}),
         Check(BOUNDED, norm_excess <= 1e-9, {"largest_excess_over_the_bound": norm_excess}),
         Check(FLOOR, missing <= 1e-6, {"largest_difference_bits": missing}),
-        Check(CARRIES, share < 1, {"largest_certified_share_of_wire": share}),
+        carries(CARRIES, records),
         Check(PACKED, closest <= 0, {"largest_product_beyond_stated_and_rounding": closest}),
         Check(EXPONENTIAL, not outside, {"packings": len(numbers), "outside": outside,
                                          "false_alarm": GREEDY_FAILURE * len(numbers)}),
@@ -265,12 +228,8 @@ def draw(records: Sequence[Record]) -> "Figure":
 
 def _draw_packings(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw P over d at incoherence 1/2: bounds, known configurations, greedy packings."""
-    greedy = sorted(
-        (r.parameters["dim"], r.measured["keys"])
-        for r in records
-        if r.parameters["packing"] == "greedy" and r.parameters["incoherence"] == KISSING_INCOHERENCE
-    )
-    dims = np.arange(2, greedy[-1][0] + 1)
+    greedy = series(where(records, packing="greedy", incoherence=KISSING_INCOHERENCE), "dim", "keys")
+    dims = np.arange(2, greedy[0][-1] + 1)
     bound, growth, limit = (
         [function(int(dim), KISSING_INCOHERENCE) for dim in dims]
         for function in (packing_bound, packing_growth, packing_limit)
@@ -278,20 +237,14 @@ def _draw_packings(axes: "Axes", records: Sequence[Record]) -> None:
     shade_impossible(axes, dims, 1, bound)
     axes.plot(dims, limit, "--", color=THEORY, linewidth=1.1, label="Levenshtein: no larger packing")
     known = [(k.dim, k.size) for k in KISSING.values()]
-    axes.plot(
-        *zip(*known, strict=True),
-        "D",
-        color=COLOURS[1],
-        markersize=6,
-        label="kissing: hexagon, FCC, D4, E8, Leech",
-    )
-    axes.plot(*zip(*greedy, strict=True), "o", color=COLOURS[0], markersize=4, label="random greedy packings")
+    axes.plot(*zip(*known, strict=True), "D", color=COLOURS[1], markersize=6,
+              label="kissing: hexagon, FCC, D4, E8, Leech")  # fmt: skip
+    axes.plot(*greedy, "o", color=COLOURS[0], markersize=4, label="random greedy packings")
     axes.plot(dims, bound, color=THEORY, linewidth=1.4, label="1 / area of a cap: every maximal packing")
     axes.plot(dims, growth, ":", color=THEORY, linewidth=1.4, label="2 (4/3)$^{(d-1)/2}$")
     for dim, size in known:
         axes.annotate(str(size), (dim, size), (-7, 1), textcoords="offset points", ha="right", fontsize=8)
-    axes.text(0.97, 0.05, "closed to every cache", transform=axes.transAxes, ha="right", style="italic",
-              color="#555555")  # fmt: skip
+    closed(axes, 0.97, 0.05, transform=axes.transAxes, ha="right")
     axes.set(
         yscale="log",
         xlim=(0, dims[-1] + 1),
@@ -311,12 +264,9 @@ def _draw_streams(axes: "Axes", records: Sequence[Record]) -> None:
         size, dim = KISSING[name].size, KISSING[name].dim
         shade_impossible(axes, lengths, 1, np.minimum(lengths, size))
         axes.plot(lengths, np.minimum(lengths, size), color=colour, linewidth=1)
-        points = [
-            (r.parameters["tokens"], r.measured["certified_bits"] / r.parameters["value_dim"])
-            for r in records
-            if r.parameters["packing"] == name and r.parameters["tokens"]
-        ]
-        axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, linestyle="none",
+        rows = [r for r in where(records, packing=name) if r.parameters["tokens"]]
+        bits = [r.measured["certified_bits"] / r.parameters["value_dim"] for r in rows]
+        axes.plot([r.parameters["tokens"] for r in rows], bits, marker, color=colour, markersize=4, linestyle="none",
                   label=f"{LABELS[name]}, d = {dim}, P = {size}")  # fmt: skip
     axes.plot([], [], color=THEORY, linewidth=1, label="min(n, P); below it, closed to every cache")
     axes.set(
@@ -341,24 +291,42 @@ CLAIM = Claim(
         "for every n; P(d, ε) ≥ 2 (1−ε²)^(−(d−1)/2)."
     ),
     theory="4",
-    module="kvfloor.experiments.claims.low_dimension.low_dimension",
     checks=(DECODES, BOUNDED, FLOOR, CARRIES, PACKED, EXPONENTIAL),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("the rest of the stream are zero keys", DECODES, zero_rest),
-        Control("queries at 60 % of the guaranteed norm", DECODES, short_queries),
-        Control("one random key more than can kiss", DECODES, one_key_more),
-        Control("zero keys, and queries sharp enough for them", BOUNDED, zero_rest_asked_sharply),
-        Control("one of each pair of opposite keys", FLOOR, one_of_each_pair),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("products up to 0.6 presented as 1/2", PACKED, too_close),
-        Control("orthoplexes as packings of products up to 1/2", EXPONENTIAL, linear_packings),
+        Control(
+            "the rest of the stream are zero keys",
+            DECODES,
+            [_cell("e8", 8, 8192, secret_rest="zero", secret_share=1.0)],
+        ),
+        Control("queries at 60 % of the guaranteed norm", DECODES, [_cell("e8", 8, secret_share=0.6)]),
+        Control(
+            "one random key more than can kiss",
+            DECODES,
+            [_cell("fcc", 3, eta=eta, secret_extra=1) for eta in ETAS],
+        ),
+        Control(
+            "zero keys, and queries sharp enough for them",
+            BOUNDED,
+            [_cell("e8", 8, 8192, secret_rest="zero")],
+        ),
+        Control("one of each pair of opposite keys", FLOOR, [_cell("e8", 8, secret_half=True)]),
+        Control("state outside the bytes", CARRIES, [_cell("e8", 8, cache=LEAKING)]),
+        Control(
+            "products up to 0.6 presented as 1/2",
+            PACKED,
+            [_cell("greedy", dim, secret_incoherence=0.6) for dim in (4, 8)],
+        ),
+        Control(
+            "orthoplexes as packings of products up to 1/2",
+            EXPONENTIAL,
+            [_cell("greedy", dim, secret_packing="orthoplex") for dim in (16, 24, 32)],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from kvfloor.attention.caches import Coins, resolve, wire
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.incoherence import dim_needed, incoherence
 from kvfloor.reductions.keys.projections import gaussian_keys
@@ -41,16 +44,6 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
 def proved_dim(tokens: int) -> int:
     """Return a dimension in which the keys of all rows are apart, up to the false alarm."""
     return dim_needed(tokens, INCOHERENCE, FALSE_ALARM / 8)
-
-
-def low_rank(scale: Scale) -> list[dict[str, Any]]:
-    """Return keys of four dimensions, turned into many and presented as JL keys."""
-    return [{"tokens": 1024, "dim": proved_dim(1024), "rank": 4}]
-
-
-def wide_clusters(scale: Scale) -> list[dict[str, Any]]:
-    """Return JL keys in clusters twice as wide as stated."""
-    return [{"tokens": 256, "dim": 128, "rank": 128, "delta": 2 * DELTA}]
 
 
 class Measured(TypedDict):
@@ -109,12 +102,9 @@ def draw(records: Sequence[Record]) -> "Figure":
     figure, (left, right) = new_figure(2, width=4.8, height=3.5)
     lengths = sorted({r.parameters["tokens"] for r in records})
     for tokens, marker, colour in zip(lengths, "osD^", COLOURS, strict=False):
-        rows = sorted(
-            (r for r in records if r.parameters["tokens"] == tokens), key=lambda r: r.parameters["dim"]
-        )
-        dims = [r.parameters["dim"] for r in rows]
-        clusters = [r.measured["clusters"] / tokens for r in rows]
-        bits = [r.measured["wire_bits"] / r.measured["dense_bits"] for r in rows]
+        columns = series(where(records, tokens=tokens), "dim", "clusters", "wire_bits", "dense_bits")
+        dims, *counts = (np.array(column) for column in columns)
+        clusters, bits = counts[0] / tokens, counts[1] / counts[2]
         left.plot(dims, clusters, marker=marker, color=colour, label=f"n = {tokens:,}")
         right.plot(dims, bits, marker=marker, color=colour, label=f"n = {tokens:,}")
         for axes in (left, right):
@@ -125,8 +115,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     right.set(ylabel="wire bits over the dense cache's", title="b   SubGen with one slot of each kind")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="key dimension d = $d_v$")
-        axes.set_xticks([2, 4, 8, 16, 32, 64, 128, 256], [2, 4, 8, 16, 32, 64, 128, 256])
-        axes.minorticks_off()
+        ticks(axes, [2, 4, 8, 16, 32, 64, 128, 256])
         axes.set_ylim(0, 1.12)
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.88))
     return figure
@@ -141,19 +130,29 @@ CLAIM = Claim(
         "with a single slot of each kind it takes no fewer bits than the dense cache with d = d_v."
     ),
     theory="4",
-    module="kvfloor.experiments.claims.low_dimension.subgen_high_dimension",
     checks=(APART, ALONE, UNSAVED),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("clusters twice as wide as stated", APART, wide_clusters),
-        Control("keys of four dimensions presented as JL keys: clusters", ALONE, low_rank),
-        Control("keys of four dimensions presented as JL keys: bits", UNSAVED, low_rank),
+        Control(
+            "clusters twice as wide as stated",
+            APART,
+            [{"tokens": 256, "dim": 128, "rank": 128, "delta": 2 * DELTA}],
+        ),
+        Control(
+            "keys of four dimensions presented as JL keys: clusters",
+            ALONE,
+            [{"tokens": 1024, "dim": proved_dim(1024), "rank": 4}],
+        ),
+        Control(
+            "keys of four dimensions presented as JL keys: bits",
+            UNSAVED,
+            [{"tokens": 1024, "dim": proved_dim(1024), "rank": 4}],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -11,11 +11,14 @@ from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
 from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
 from kvfloor.attention.caches.subgen.subgen import SubGen
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.rows import where
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
@@ -79,31 +82,6 @@ def _stream(dim: int, lengths: list[int], **change: Any) -> dict[str, Any]:
 def _counted(dim: int, tokens: int, delta: float = COARSE) -> dict[str, Any]:
     """Return uniform keys of which the clusters are counted."""
     return {"kind": "count", "dim": dim, "tokens": tokens, "cache": "subgen", "delta": delta}
-
-
-def one_cluster(scale: Scale) -> list[dict[str, Any]]:
-    """Return streams in a single cluster, with the slots of small ones: most runs miss the needles."""
-    return [_stream(2, [4096], delta=2.0, blocks=24)]
-
-
-def few_slots(scale: Scale) -> list[dict[str, Any]]:
-    """Return a stream with a tenth of the slots that the theorem asks for."""
-    return [_stream(2, [4096], cluster_slots=T // 10, value_slots=S // 10)]
-
-
-def wrong_values(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that draws value slots uniformly."""
-    return [_stream(2, [4096], cache=f"{__name__}:UniformValues")]
-
-
-def drifting(scale: Scale) -> list[dict[str, Any]]:
-    """Return keys that leave every ball."""
-    return [_stream(2, [1024], drift=0.01)]
-
-
-def never_joined(scale: Scale) -> list[dict[str, Any]]:
-    """Return clusters a thousandth as wide as stated."""
-    return [_counted(2, 1024, COARSE / 1000)]
 
 
 class Streamed(TypedDict):
@@ -259,16 +237,13 @@ def floor_bits(tokens: int, dim: int) -> int:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check the streams and the counts of clusters, each if there are any."""
-    streams = [r for r in records if r.parameters["kind"] == "stream"]
-    counts = [r for r in records if r.parameters["kind"] == "count"]
+    streams, counts = (where(records, kind=kind) for kind in ("stream", "count"))
     checks = []
     if streams:
         worst = max(max(r.measured["worst"]) for r in streams)
         typical = float(np.median([r.measured["median"][-1] for r in streams]))
-        slots = {"cluster_slots": T, "value_slots": S}
-        checks.append(
-            Check(GUARANTEE, worst <= ACCURACY, {"worst": worst, "typical": typical, "ε": ACCURACY, **slots})
-        )
+        evidence = {"worst": worst, "typical": typical, "ε": ACCURACY, "cluster_slots": T, "value_slots": S}
+        checks.append(Check(GUARANTEE, worst <= ACCURACY, evidence))
         failure = sum(sum(r.measured["failure"]) for r in streams)
         checks.append(Check(ALLOWED, failure <= FALSE_ALARM, {"probability": failure}))
         sizes = [_sizes(r) for r in streams]
@@ -305,8 +280,8 @@ def _bracket(record: Record, failure: float) -> dict[str, Any]:
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw wire bits over the length of the stream beside the floor, and clusters over the dimension."""
     figure, (left, right) = new_figure(2, width=5.0, height=3.9)
-    _draw_bits(left, [r for r in records if r.parameters["kind"] == "stream"])
-    _draw_clusters(right, [r for r in records if r.parameters["kind"] == "count"])
+    _draw_bits(left, where(records, kind="stream"))
+    _draw_clusters(right, where(records, kind="count"))
     return figure
 
 
@@ -322,13 +297,11 @@ def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
     floors = [floor_bits(int(n), widest) for n in lengths]
     axes.plot(lengths, floors, color=THEORY, label=f"floor of INDEX, d = {widest}")
     shade_impossible(axes, lengths, 1, floors)
-    axes.text(lengths[-1] / 1.3, 2, "closed to every cache", ha="right", va="center", style="italic",
-              color="#555555")  # fmt: skip
+    closed(axes, lengths[-1] / 1.3, 2, ha="right", va="center")
     axes.set(xscale="log", yscale="log", xlim=(lengths[0] / 1.3, lengths[-1] * 1.3), ylim=(1, 1e11),
              xlabel="tokens n", ylabel="bits on the wire",
              title=f"a   SubGen's bits flatten: |q| ≤ {QUERY_NORM:g}, ε = {ACCURACY:g}")  # fmt: skip
-    axes.set_xticks(lengths[::2], [f"{n:,}" for n in lengths[::2]])
-    axes.minorticks_off()
+    ticks(axes, lengths[::2], "{:,}")
     axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
 
@@ -359,21 +332,26 @@ CLAIM = Claim(
         "ε |softmax|₂ |V|_op after a round trip by bytes; at fixed dimension the wire bits stay below a constant, and clusters lie between two covering numbers e^Θ(d)."
     ),
     theory="4",
-    module="kvfloor.experiments.claims.low_dimension.subgen_low_dimension",
     checks=(GUARANTEE, ALLOWED, FLAT, COVERING),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("all keys in one cluster", GUARANTEE, one_cluster),
-        Control("value slots drawn uniformly, weighed as if by |v|²", GUARANTEE, wrong_values),
-        Control("a tenth of the slots", ALLOWED, few_slots),
-        Control("keys that leave the ball", FLAT, drifting),
-        Control("clusters a thousandth as wide as stated", COVERING, never_joined),
+        # With the slots of small ones most runs miss the needles.
+        Control("all keys in one cluster", GUARANTEE, [_stream(2, [4096], delta=2.0, blocks=24)]),
+        Control(
+            "value slots drawn uniformly, weighed as if by |v|²",
+            GUARANTEE,
+            [_stream(2, [4096], cache=f"{__name__}:UniformValues")],
+        ),
+        Control(
+            "a tenth of the slots", ALLOWED, [_stream(2, [4096], cluster_slots=T // 10, value_slots=S // 10)]
+        ),
+        Control("keys that leave the ball", FLAT, [_stream(2, [1024], drift=0.01)]),
+        Control("clusters a thousandth as wide as stated", COVERING, [_counted(2, 1024, COARSE / 1000)]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

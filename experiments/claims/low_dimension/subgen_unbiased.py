@@ -1,6 +1,5 @@
 """SubGen estimates numerator and denominator of attention without bias (theory 4)."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
@@ -8,14 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches import Coins, resolve
-from kvfloor.attention.caches.subgen.concentration import bernstein_tail
 from kvfloor.attention.caches.subgen.reservoirs import KeySlots, ValueSlots
 from kvfloor.attention.caches.subgen.subgen import SubGen
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.unbiased import Means, judge_means, mean_errors
 from kvfloor.reductions.encodings.protocol import Tokens
 
 if TYPE_CHECKING:
@@ -69,16 +70,6 @@ def _cell(cache: str, slots: int = 1 << 16) -> dict[str, Any]:
     return {"cache": cache, "slots": slots, "queries": 40}
 
 
-def biased_reservoir(scale: Scale) -> list[dict[str, Any]]:
-    """Return reservoirs that replace with probability 1/(n_a + 1)."""
-    return [_cell(f"{__name__}:BiasedReservoir")]
-
-
-def uniform_values(scale: Scale) -> list[dict[str, Any]]:
-    """Return value slots that are drawn uniformly."""
-    return [_cell(f"{__name__}:UniformValues")]
-
-
 class Measured(TypedDict):
     """Error of the mean estimate, and what bounds it, for each query."""
 
@@ -125,49 +116,26 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Compare every estimate with its exact value, at a false alarm that all comparisons share."""
-    checks = []
-    for name, part in ((DENOMINATOR, "tau"), (NUMERATOR, "z")):
-        over = max(_over(r, part, 2 * len(records)) for r in records)
-        checks.append(Check(name, over <= 1, {"error_over_threshold": over, "false_alarm": FALSE_ALARM}))
-    return checks
+    means = [_means([r], 2 * len(records)) for r in records]
+    return judge_means((DENOMINATOR, NUMERATOR), means, FALSE_ALARM)
 
 
-def _over(record: Record, part: str, series: int) -> float:
-    """Return the largest error over what it may be."""
-    return float(np.max(np.abs(record.measured[f"{part}_error"]) / _slack(record, part, series)))
-
-
-def _slack(record: Record, part: str, series: int) -> NDArray[np.float64]:
-    """Return what means of estimates may be off: Bernstein's tail, solved for the deviation.
-
-    The false alarm is shared by all queries of so many series.
-    """
-    queries, slots = record.parameters["queries"], record.parameters["slots"]
-    variance, largest = (
-        np.array(record.measured[f"{part}_{name}"]) / slots for name in ("variance", "largest")
-    )
-    failure = FALSE_ALARM / (series * queries)
-    linear = math.log(2 / failure) * largest / 3
-    slack: NDArray[np.float64] = linear + np.sqrt(linear**2 + 2 * math.log(2 / failure) * variance)
-    assert np.allclose(bernstein_tail(slack, variance, largest), failure, rtol=1e-9, atol=0)
-    return slack
+def _means(rows: Sequence[Record], series: int) -> Means:
+    """Return errors and what they may be; the false alarm is shared by all queries of so many series."""
+    queries, slots = rows[0].parameters["queries"], rows[0].parameters["slots"]
+    return mean_errors(rows, slots, FALSE_ALARM / (series * queries))
 
 
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw both errors over the query, within what chance allows."""
     figure, panels = new_figure(2, width=4.6, height=3.2)
-    (record,) = records
-    queries = np.linspace(-QUERY_NORM, QUERY_NORM, record.parameters["queries"])
+    slots, count = records[0].parameters["slots"], records[0].parameters["queries"]
+    queries = np.linspace(-QUERY_NORM, QUERY_NORM, count)
     titles = ("a   Denominator: (estimate − τ) / τ", "b   Numerator: (estimate − z) / |x|₂ |v|₂")
-    for axes, part, title in zip(panels, ("tau", "z"), titles, strict=True):
-        slack = _slack(record, part, 2)
-        axes.fill_between(queries, -slack, slack, color=COLOURS[5], alpha=0.3, linewidth=0,
-                          label="what chance allows, 1e-6")  # fmt: skip
-        axes.plot(queries, record.measured[f"{part}_error"], "o-", color=COLOURS[0], markersize=3, label="mean of "
-                  f"{record.parameters['slots']:,} slots")  # fmt: skip
-        axes.axhline(0, color=THEORY, linewidth=0.8)
-        axes.set(xlabel="query (keys near −1, 0 and 1)", ylabel="relative error of the mean", title=title)
-        axes.set_ylim(-1.9 * slack.max(), 1.9 * slack.max())
+    for axes, (errors, allowed), title in zip(panels, _means(records, 2), titles, strict=True):
+        draw_chance(axes, queries, allowed)
+        axes.plot(queries, errors, "o-", color=COLOURS[0], markersize=3, label=f"mean of {slots:,} slots")
+        finish_bias(axes, "query (keys near −1, 0 and 1)", title)
         axes.legend(loc="upper center", ncols=2)
     return figure
 
@@ -181,18 +149,16 @@ CLAIM = Claim(
         "exactly these means, whatever was sent across the wire in between."
     ),
     theory="4",
-    module="kvfloor.experiments.claims.low_dimension.subgen_unbiased",
     checks=(DENOMINATOR, NUMERATOR),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("reservoirs off by one", DENOMINATOR, biased_reservoir),
-        Control("value slots drawn uniformly", NUMERATOR, uniform_values),
+        Control("reservoirs off by one", DENOMINATOR, [_cell(f"{__name__}:BiasedReservoir")]),
+        Control("value slots drawn uniformly", NUMERATOR, [_cell(f"{__name__}:UniformValues")]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -7,12 +7,15 @@ import numpy as np
 
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.softmax import softmax_attention_reference
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.optimum.codebook import codebook, family_outputs
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.panels import closed, draw_frontier, ticks
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import InProcess
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
@@ -41,54 +44,19 @@ KNOWN_SUCCESS = {(2, 1): 3 / 4, (3, 1): 3 / 4, (7, 4): 7 / 8}
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return families over keys, query norm and eta, and the lengths of INDEX with errors."""
-    families = cells(keys=["fixed"], tokens=[6], dim=[2], eta=ETAS, query_norm=NORMS)
-    families += cells(keys=["fixed"], tokens=[6], dim=[8], eta=(0.1, 0.5), query_norm=(*NORMS, 20.0))
-    families += cells(keys=["hexagon"], tokens=[6], dim=[2], eta=[0.5], query_norm=NORMS[:8])
+    families = cells(keys="fixed", tokens=6, dim=2, eta=ETAS, query_norm=NORMS)
+    families += cells(keys="fixed", tokens=6, dim=8, eta=(0.1, 0.5), query_norm=(*NORMS, 20.0))
+    families += cells(keys="hexagon", tokens=6, dim=2, eta=0.5, query_norm=NORMS[:8])
     lengths = range(1, 9)
     if scale == "full":
-        families += cells(keys=["fixed"], tokens=[6], dim=[8], eta=[0.3], query_norm=NORMS)
-        families += cells(keys=["drawn"], tokens=[7], dim=[2, 4], eta=ETAS, query_norm=NORMS)
+        families += cells(keys="fixed", tokens=6, dim=8, eta=0.3, query_norm=NORMS)
+        families += cells(keys="drawn", tokens=7, dim=[2, 4], eta=ETAS, query_norm=NORMS)
     return families + [{"length": length} for length in lengths]
 
 
 def _small(**change: Any) -> list[dict[str, Any]]:
     """Return a few families with something false about them."""
-    return cells(keys=["fixed"], tokens=[6], dim=[2], eta=(0.3, 0.5), query_norm=[2.0], **change)
-
-
-def one_colour_less(scale: Scale) -> list[dict[str, Any]]:
-    """Return the colouring with its last colour merged into the one before."""
-    return _small(messages_less=[1])
-
-
-def two_colours_merged(scale: Scale) -> list[dict[str, Any]]:
-    """Return the same, of another norm: fewer messages cross than it says."""
-    return cells(keys=["fixed"], tokens=[6], dim=[8], eta=[0.5], query_norm=[4.0], messages_less=[1])
-
-
-def coarse_graph(scale: Scale) -> list[dict[str, Any]]:
-    """Return a graph of one and a half times eta, presented as that of eta."""
-    return _small(eta_share=[1.5])
-
-
-def fine_graph(scale: Scale) -> list[dict[str, Any]]:
-    """Return a graph of half of eta, presented as that of eta."""
-    return _small(eta_share=[0.5])
-
-
-def other_keys(scale: Scale) -> list[dict[str, Any]]:
-    """Return the hexagon in the place of the keys of theory 10."""
-    return [{**cell, "really": "hexagon"} for cell in _small()]
-
-
-def short_queries(scale: Scale) -> list[dict[str, Any]]:
-    """Return families asked at an eighth of the stated query norm."""
-    return cells(keys=["fixed"], tokens=[6], dim=[2], eta=[0.5], query_norm=[32.0], norm_share=[1 / 8])
-
-
-def one_bit_more(scale: Scale) -> list[dict[str, Any]]:
-    """Return codes of one bit more than they say."""
-    return [{"length": length, "hidden_bits": 1} for length in (4, 7)]
+    return cells(keys="fixed", tokens=6, dim=2, eta=(0.3, 0.5), query_norm=2.0, **change)
 
 
 class Ran(TypedDict):
@@ -151,13 +119,13 @@ def _keys(kind: str, parameters: dict[str, Any], randomness: Randomness) -> Any:
 
 def _run(encoding: ValuesEncoding, cache: str, eta: float) -> Ran:
     """Send every stream of a family through a cache; compare with exact attention over all tokens."""
-    channel, coins, length = InProcess(), Coins(0, encoding.public_keys), encoding.problem.length
+    host, coins, length = NumpyCache(cache), Coins(0, encoding.public_keys), encoding.problem.length
     queries, token = encoding.queries(np.arange(length)), encoding.reader_token()
     payloads, wrong, wire_bits = set(), 0, 0
     for stream in range(1 << length):
         tokens = encoding.encode(stream >> np.arange(length) & 1)
-        payload = channel.send(cache, coins, tokens)
-        answers = channel.receive(cache, coins, payload, token, queries)
+        payload = host.write(tokens, coins).payload
+        answers = host.ask(payload, token, queries, coins)
         exact = softmax_attention_reference(
             queries, np.vstack([tokens.keys, token.keys]), np.vstack([tokens.values, token.values])
         )
@@ -220,11 +188,11 @@ def _judge_codes(rows: list[tuple[int, dict[str, Any]]]) -> Check:
     """Check every code against its bounds, and the known optima against the search."""
     above, unlike, open_cases = [], [], []
     for length, row in rows:
-        for bits, (success, closed) in enumerate(zip(row["success"], row["closed"], strict=True)):
+        for bits, (success, proved) in enumerate(zip(row["success"], row["closed"], strict=True)):
             bound = min(sphere_packing_success(length, bits), frontier_accuracy(bits / length))
             if success > bound + 1e-12:  # both are fractions of small integers, or a root to 1e-15
                 above.append([length, bits])
-            if not closed:
+            if not proved:
                 open_cases.append([length, bits])
             if success != KNOWN_SUCCESS.get((length, bits), success):
                 unlike.append([length, bits])
@@ -246,15 +214,13 @@ def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
     names = {"fixed": "random", "hexagon": "hexagon"}
     for kind, dim, line, marker in shown:
         for eta, colour in zip(ETAS, COLOURS, strict=False):
-            rows = sorted(
-                (r.parameters["query_norm"], r.measured["lower_messages"], r.measured["messages"],
-                 r.measured["guaranteed_norm"])
-                for r in records
-                if (r.parameters["keys"], r.parameters["dim"], r.parameters["eta"]) == (kind, dim, eta)
-            )  # fmt: skip
+            rows = where(records, keys=kind, dim=dim, eta=eta)
             if not rows:
                 continue
-            norms, lower, upper, guaranteed = (np.array(column) for column in zip(*rows, strict=True))
+            norms, lower, upper, guaranteed = (
+                np.array(column)
+                for column in series(rows, "query_norm", "lower_messages", "messages", "guaranteed_norm")
+            )
             axes.fill_between(norms, np.log2(lower), np.log2(upper), color=colour, alpha=0.4, linewidth=0)
             axes.plot(norms, np.log2(upper), line, marker=marker, color=colour, markersize=4, linewidth=1.1,
                       label=f"{names[kind]} keys, d = {dim}, η = {eta:g}")  # fmt: skip
@@ -263,7 +229,7 @@ def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
     axes.axhline(6, color=THEORY, linewidth=1)
     axes.annotate("N = 6 bits: incompressible; ▼ guaranteed by Theorem B, d = 2", (0.25, 6.03), (0, 9),
                   textcoords="offset points", fontsize=7.5)  # fmt: skip
-    axes.text(0.25, 1.46, "below a curve: closed to\nevery cache of that η", style="italic", color="#555555")
+    closed(axes, 0.25, 1.46, "below a curve: closed to\nevery cache of that η")
     axes.set(
         xscale="log",
         xlim=(0.23, 35),
@@ -272,17 +238,13 @@ def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
         ylabel="least cache: log2 of the number of messages (bits)",
         title="a   The exact optimum for 6 tokens of one bit",
     )
-    axes.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16, 32], ["1/4", "1/2", "1", "2", "4", "8", "16", "32"])
-    axes.minorticks_off()
+    ticks(axes, [0.25, 0.5, 1, 2, 4, 8, 16, 32], labels=["1/4", "1/2", "1", "2", "4", "8", "16", "32"])
     axes.legend(loc="lower right", fontsize=7.5)
 
 
 def _draw_codes(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw the best success of B bits on N bits, the perfect codes and the frontier."""
-    rates = np.linspace(0, 1, 400)
-    frontier = np.array([frontier_accuracy(rate) for rate in rates])
-    shade_impossible(axes, rates, frontier, 1.04)
-    axes.plot(rates, frontier, color=THEORY, linewidth=1.2, label="Shannon frontier")
+    draw_frontier(axes, np.linspace(0, 1, 400), 1.04)
     axes.plot([0, 1], [0.5, 1], "--", color=COLOURS[6], linewidth=1, label="time sharing (and N = 1)")
     looks = (
         (2, "o", COLOURS[5]),
@@ -297,20 +259,23 @@ def _draw_codes(axes: "Axes", records: Sequence[Record]) -> None:
         rate = np.arange(length + 1) / length
         axes.vlines(rate, success, bound, color=colour, linewidth=2.5)
         axes.plot(rate, success, marker, color=colour, markersize=4.5, label=f"N = {length}")
-    codes = {"[3,1]": (3, 1), "[7,4]": (7, 4), "[23,12]": (23, 12)}
+    codes = (("[3,1]", 3, 1, (6, -12), "left"), ("[7,4]", 7, 4, (0, -15), "right"),
+             ("[23,12]", 23, 12, (-7, 4), "right"))  # fmt: skip
     label: str | None = "perfect codes"
-    for name, (length, bits) in codes.items():
-        success_of_code = sphere_packing_success(length, bits)
-        axes.plot(bits / length, success_of_code, "*", color=COLOURS[1], markersize=11, linestyle="none",
-                  markerfacecolor="none", label=label)  # fmt: skip
-        offset, side = {
-            "[3,1]": ((6, -12), "left"),
-            "[7,4]": ((0, -15), "right"),
-            "[23,12]": ((-7, 4), "right"),
-        }[name]
-        axes.annotate(name, (bits / length, success_of_code), offset, textcoords="offset points", ha=side)
+    for name, length, bits, offset, side in codes:
+        place = bits / length, sphere_packing_success(length, bits)
+        axes.plot(
+            *place,
+            "*",
+            color=COLOURS[1],
+            markersize=11,
+            linestyle="none",
+            markerfacecolor="none",
+            label=label,
+        )
+        axes.annotate(name, place, offset, textcoords="offset points", ha=side)
         label = None
-    axes.text(0.04, 0.95, "closed to\nevery cache", va="top", style="italic", color="#555555")
+    closed(axes, 0.04, 0.95, "closed to\nevery cache", va="top")
     axes.set(
         xlim=(0, 1.02),
         ylim=(0.48, 1.02),
@@ -331,23 +296,38 @@ CLAIM = Claim(
         "and none with a message less does. The best success of B bits on N bits is that of a covering code."
     ),
     theory="10",
-    module="kvfloor.experiments.claims.optimum.exact_optimum",
     checks=(ANSWERS, COUNT, LEAST, NUMBERS, GUARANTEED, CODES),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("one colour less", ANSWERS, one_colour_less),
-        Control("the graph of 1.5 η as that of η", ANSWERS, coarse_graph),
-        Control("the graph of η/2 as that of η", LEAST, fine_graph),
-        Control("one colour less, presented as the whole colouring", COUNT, two_colours_merged),
-        Control("the hexagon as the keys of theory 10", NUMBERS, other_keys),
-        Control("queries at an eighth of the stated norm", GUARANTEED, short_queries),
-        Control("codes of one bit more than they say", CODES, one_bit_more),
+        Control("one colour less", ANSWERS, _small(messages_less=[1])),
+        Control("the graph of 1.5 η as that of η", ANSWERS, _small(eta_share=[1.5])),
+        Control("the graph of η/2 as that of η", LEAST, _small(eta_share=[0.5])),
+        # Of another norm: fewer messages cross than it says.
+        Control(
+            "one colour less, presented as the whole colouring",
+            COUNT,
+            cells(keys="fixed", tokens=6, dim=8, eta=0.5, query_norm=4.0, messages_less=1),
+        ),
+        Control(
+            "the hexagon as the keys of theory 10",
+            NUMBERS,
+            [{**cell, "really": "hexagon"} for cell in _small()],
+        ),
+        Control(
+            "queries at an eighth of the stated norm",
+            GUARANTEED,
+            cells(keys="fixed", tokens=6, dim=2, eta=0.5, query_norm=32.0, norm_share=1 / 8),
+        ),
+        Control(
+            "codes of one bit more than they say",
+            CODES,
+            [{"length": length, "hidden_bits": 1} for length in (4, 7)],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.recurrent.superposition import sign_errors
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import play_symbols
+from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy
+from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
 from kvfloor.reductions.encodings.recall import RecallEncoding
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
@@ -33,7 +39,6 @@ CHANNELS = 2048
 TABLE_ROWS = 512
 WINDOW = 16
 FALSE_ALARM = 1e-6
-HEADER_BITS = 8 * 256
 LEVEL_BITS = {"bfloat16": 7, "float16": 10, "float32": 20}
 FORMAT_BITS = {"bfloat16": 16, "float16": 16, "float32": 32}
 STATES = {
@@ -67,42 +72,16 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
         if count <= most * dim
     ]
     tables = [
-        {**_cell("table", f"{cache}{':' if ':' not in cache else ','}dtype={dtype}", TABLE_ROWS, TABLE_ROWS),
-         "family": cache, "dtype": dtype}
+        _cell("table", f"{cache}{':' if ':' not in cache else ','}dtype={dtype}", TABLE_ROWS, TABLE_ROWS,
+              family=cache, dtype=dtype)
         for cache in TABLES for dtype in LEVEL_BITS
     ]  # fmt: skip
     return recalled + tables + [_cell("sums", "linear-attention", 64, count) for count in (32, 64, 128)]
 
 
-def _cell(instance: str, cache: str, dim: int, pairs: int) -> dict[str, Any]:
+def _cell(instance: str, cache: str, dim: int, pairs: int, **change: Any) -> dict[str, Any]:
     """Return the parameters of one play."""
-    return {"instance": instance, "cache": cache, "family": cache, "dim": dim, "pairs": pairs}
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides what it read outside of its bytes."""
-    return [_cell("recall", "kvfloor.experiments.game.cheats:ModuleGlobal", 64, 256)]
-
-
-def corrected(scale: Scale) -> list[dict[str, Any]]:
-    """Return the delta rule, read as if it were a sum."""
-    return [{**_cell("sums", "delta-net", 64, 128), "family": "linear-attention"}]
-
-
-def colliding(scale: Scale) -> list[dict[str, Any]]:
-    """Return slots that forget nothing, so that words in one of them add up."""
-    return [{**_cell("recall", "selective-ssm:forget=nothing", 64, 128), "family": "selective-ssm"}]
-
-
-def crowded(scale: Scale) -> list[dict[str, Any]]:
-    """Return linear attention where the newest pair is as noisy as the others."""
-    return [{**_cell("recall", "linear-attention", 32, 128), "family": "delta-net"}]
-
-
-def unsorted(scale: Scale) -> list[dict[str, Any]]:
-    """Return a table whose keys are random and not orthogonal."""
-    return [{**_cell("table", "linear-attention", TABLE_ROWS, TABLE_ROWS), "family": "linear-attention",
-             "dtype": "float32", "keys": "gaussian"}]  # fmt: skip
+    return {"instance": instance, "cache": cache, "family": cache, "dim": dim, "pairs": pairs, **change}
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
@@ -113,11 +92,12 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
     else:
         keys = gaussian_keys(pairs, dim, randomness.keys(), dtype=np.float32)
     encoding = {
-        "recall": lambda: RecallEncoding(keys, WIDTH, norm=NORM),
-        "sums": lambda: RecallEncoding(keys, 1, words=CHANNELS, norm=NORM),
-        "table": lambda: RecallEncoding(keys, 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
+        "recall": lambda: RecallEncoding(Keys(keys), WIDTH, norm=NORM),
+        "sums": lambda: RecallEncoding(Keys(keys), 1, words=CHANNELS, norm=NORM),
+        "table": lambda: RecallEncoding(Keys(keys), 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
     }[instance]()
-    wire_bits, _, wrong = play_symbols(encoding, parameters["cache"], randomness)
+    played = play_in_full(encoding, parameters["cache"], randomness)
+    wire_bits, wrong = played.transcript.wire_bits, played.wrong
     problem = encoding.problem
     certificate = one_shot_certificate(problem.length, int(wrong.sum()), problem.alphabet)
     measured = {
@@ -159,15 +139,15 @@ def judge(records: Sequence[Record]) -> list[Check]:
     refuted = [r.parameters["cache"] for r in records if r.measured["refuted"]]
     shares = _shares(records)
     checks = [Check(CARRIES, not refuted, {"plays": len(records), "recalled_share_of_wire": shares})]
-    sums = [r.measured for r in records if r.parameters["instance"] == "sums"]
+    sums = [r.measured for r in where(records, instance="sums")]
     if sums:
         apart = [abs(row["error_rate"] - row["expected_error_rate"]) for row in sums]
         near = [found <= row["slack"] for found, row in zip(apart, sums, strict=True)]
         evidence = {"measured": [row["error_rate"] for row in sums], "false_alarm": FALSE_ALARM,
                     "expected": [row["expected_error_rate"] for row in sums]}  # fmt: skip
         checks.append(Check(SUPERPOSED, all(near), evidence))
-    recalled = [r for r in records if r.parameters["instance"] == "recall"]
-    slotted = [r.measured for r in recalled if r.parameters["family"] == "selective-ssm"]
+    recalled = where(records, instance="recall")
+    slotted = [r.measured for r in where(recalled, family="selective-ssm")]
     if slotted:
         beyond = [row["symbols"] - row["errors"] - row["slots_taken"] for row in slotted]
         lost = sum(row["symbols"] - row["slots_taken"] for row in slotted)
@@ -180,7 +160,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
         checks.append(
             Check(NEWEST, errors == 0, {"plays": len(recent), "families": sorted(missed), "errors": errors})
         )
-    tables = [r for r in records if r.parameters["instance"] == "table"]
+    tables = where(records, instance="table")
     if tables:
         reached = all(_reaches(r) for r in tables)
         share = {r.parameters["cache"]: r.measured["recalled_bits"] / r.measured["wire_bits"] for r in tables}
@@ -218,9 +198,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     """Draw what each state recalls over its bits, and associative recall at one size of state."""
     figure, (plane, recall) = new_figure(2, width=5.4, height=4.4)
     _draw_plane(plane, records)
-    _draw_recall(
-        recall, [r for r in records if (r.parameters["instance"], r.parameters["dim"]) == ("recall", 64)]
-    )
+    _draw_recall(recall, where(records, instance="recall", dim=64))
     return figure
 
 
@@ -230,21 +208,14 @@ def _draw_plane(axes: "Axes", records: Sequence[Record]) -> None:
     shade_impossible(axes, ramp, ramp, 1e9)
     axes.plot(ramp, ramp, color=THEORY, linewidth=1)
     for cache, (marker, colour) in LOOKS.items():
-        best: dict[int, tuple[float, float]] = {}
-        for record in records:
-            p, row = record.parameters, record.measured
-            if (p["instance"], p["cache"]) == ("recall", cache):
-                best[p["dim"]] = max(best.get(p["dim"], (0.0, 0.0)), (row["recalled_bits"], row["wire_bits"]))
-        recalled, wire = zip(*best.values(), strict=True)
+        by_dim = grouped(where(records, instance="recall", cache=cache), "dim").values()
+        best = [max((r.measured["recalled_bits"], r.measured["wire_bits"]) for r in rows) for rows in by_dim]
+        recalled, wire = zip(*best, strict=True)
         axes.plot(wire, recalled, marker + "-", color=COLOURS[colour], linewidth=0.7, markersize=5.5,
                   markerfacecolor="none", label=(STATES | OTHERS)[cache])  # fmt: skip
     for cache in TABLES:
         marker, colour = LOOKS[cache]
-        rows = [
-            r.measured
-            for r in records
-            if (r.parameters["instance"], r.parameters["family"]) == ("table", cache)
-        ]
+        rows = [r.measured for r in where(records, instance="table", family=cache)]
         axes.plot([row["wire_bits"] for row in rows], [row["recalled_bits"] for row in rows], marker,
                   color=COLOURS[colour], markersize=5.5)  # fmt: skip
     axes.plot([], [], "o", color="#777777", label="filled: table of levels,\northogonal keys")
@@ -253,27 +224,23 @@ def _draw_plane(axes: "Axes", records: Sequence[Record]) -> None:
         xlabel="bits of the state on the wire", ylabel="bits recalled",
         title="a   Recall takes state",
     )  # fmt: skip
-    axes.text(800, 9e4, "closed to\nevery state", style="italic", color="#555555", va="top")
+    closed(axes, 800, 9e4, "closed to\nevery state", va="top")
     axes.legend(loc="lower right", fontsize=7, borderaxespad=0.2)
 
 
 def _draw_recall(axes: "Axes", records: Sequence[Record]) -> None:
     """Draw the share of words recalled over their number."""
     for cache, (marker, colour) in LOOKS.items():
-        rows = sorted((r.parameters["pairs"], 1 - r.measured["errors"] / r.measured["symbols"], r.measured["wire_bits"])
-                      for r in records if r.parameters["cache"] == cache)  # fmt: skip
         if cache == "bitpack":
             continue
-        pairs, right, wire = zip(*rows, strict=True)
+        pairs, right, wire = series(where(records, cache=cache), "pairs", accuracy, "wire_bits")
         axes.plot(pairs, right, marker + "-", color=COLOURS[colour], linewidth=0.9, markerfacecolor="none",
                   label=f"{(STATES | OTHERS)[cache]}: {wire[-1] / 1000:.0f}")  # fmt: skip
     axes.set(
         xscale="log", xlabel="pairs of a key and a word of 12 bits", ylabel="words recalled", ylim=(-0.02, 1.04),
         title="b   64 dimensions: slots recall more than sums",
     )  # fmt: skip
-    ticks = sorted({r.parameters["pairs"] for r in records})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
+    ticks(axes, sorted({r.parameters["pairs"] for r in records}))
     axes.legend(loc="lower left", fontsize=7, title="kilobits at the most pairs", title_fontsize=7)
 
 
@@ -288,21 +255,36 @@ CLAIM = Claim(
         "of 16 or 20 of 32 bits a number."
     ),
     theory="14",
-    module="kvfloor.experiments.claims.recurrent.recall_takes_state",
     checks=(CARRIES, SUPERPOSED, SLOTTED, NEWEST, REACHED),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("the delta rule as a sum", SUPERPOSED, corrected),
-        Control("slots that forget nothing", SLOTTED, colliding),
-        Control("linear attention as the delta rule", NEWEST, crowded),
-        Control("a table with random keys", REACHED, unsorted),
+        Control("state outside the bytes", CARRIES, [_cell("recall", LEAKING, 64, 256)]),
+        Control(
+            "the delta rule as a sum",
+            SUPERPOSED,
+            [_cell("sums", "delta-net", 64, 128, family="linear-attention")],
+        ),
+        # Words in one slot add up.
+        Control(
+            "slots that forget nothing",
+            SLOTTED,
+            [_cell("recall", "selective-ssm:forget=nothing", 64, 128, family="selective-ssm")],
+        ),
+        Control(
+            "linear attention as the delta rule",
+            NEWEST,
+            [_cell("recall", "linear-attention", 32, 128, family="delta-net")],
+        ),
+        Control(
+            "a table with random keys",
+            REACHED,
+            [_cell("table", "linear-attention", TABLE_ROWS, TABLE_ROWS, dtype="float32", keys="gaussian")],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

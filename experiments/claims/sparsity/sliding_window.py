@@ -10,16 +10,21 @@ from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.caches.eviction.unmasked_window import UnmaskedWindow
 from kvfloor.attention.softmax import softmax_tolerance
 from kvfloor.attention.window import beside_zeros_tolerance, window_attention_reference
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Certified
+from kvfloor.experiments.judging.plays import HEADER_BITS, certifies, decodes
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Encoding, Tokens
+from kvfloor.reductions.encodings.streams.windowed import WindowEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.windowed import WindowEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
 
@@ -37,8 +42,6 @@ CERTIFIED = "every play certifies its floor, and the wire carries more"
 DIM = VALUE_DIM = 64
 QUERY_NORM = 8.0  # of the random queries that test exactness
 WINDOWS = (16, 64, 256)
-CERTIFICATE_BITS = 40 + 64 + 1e-3  # theory 1: significance, length prefix, and the rounding of N log2 q
-HEADER_BITS = 8 * 256  # what a payload may take beyond its arrays
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
@@ -71,41 +74,6 @@ def _index(tokens: int, window: int, eta: float = 0.5, earlier: float = 1.0, **c
 def _kept(tokens: int, eta: float, cache: str = "dense:dtype=float64") -> dict[str, Any]:
     """Return the parameters of INDEX over all tokens, whose scores are kept."""
     return {"kind": "kept", "tokens": tokens, "cache": cache, "eta": eta}
-
-
-def forgetful(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that forgets the values it evicts."""
-    return [_stream(1000, 256, dtype, f"{__name__}:ForgetsTheSum") for dtype in ("float32", "float64")]
-
-
-def pairwise(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that adds each block's values in pairs, as NumPy's sum does."""
-    return [_stream(5000, 64, "float64", f"{__name__}:AddsInPairs")]
-
-
-def whole_stream(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache of the whole stream as the window."""
-    return [_index(4096, 64, cache="dense:dtype=float64")]
-
-
-def one_token_short(scale: Scale) -> list[dict[str, Any]]:
-    """Return windows of W - 1 tokens for bits in the last W."""
-    return [_index(1024, w, cache=f"unmasked-window:window_tokens={w - 1},dtype=float64") for w in WINDOWS]
-
-
-def repeated_keys(scale: Scale) -> list[dict[str, Any]]:
-    """Return windows in which every key stands twice, asked as if they were distinct."""
-    return [_index(1024, window, repeat=2) for window in WINDOWS]
-
-
-def masked_scores(scale: Scale) -> list[dict[str, Any]]:
-    """Return the window cache, which masks scores, as one that keeps them."""
-    return [_kept(1024, 0.0, "unmasked-window:window_tokens=256,dtype=float64")]
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return [_index(1024, 64, cache="kvfloor.experiments.game.cheats:ModuleGlobal")]
 
 
 class ForgetsTheSum(UnmaskedWindow):
@@ -193,30 +161,20 @@ def _all(parameters: dict[str, Any], randomness: Randomness) -> Encoding:
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check exactness on random streams, memory on windows, decoding and the certificate on plays."""
     checks = []
-    streams, windows, kept = (
-        [r for r in records if r.parameters["kind"] == kind] for kind in ("stream", "window", "kept")
-    )
+    streams, windows, kept = (where(records, kind=kind) for kind in ("stream", "window", "kept"))
     if streams:
         share = max(r.measured["error"] / r.measured["bound"] for r in streams)
         checks.append(Check(EXACT, share <= 1, {"streams": len(streams), "largest_error_over_bound": share}))
         states = max(r.measured["states"] for r in streams)
-        checks.append(
-            Check(BLOCKS, states == 1, {"streams": len(streams), "most_states_of_a_stream": states})
-        )
+        evidence = {"streams": len(streams), "most_states_of_a_stream": states}
+        checks.append(Check(BLOCKS, states == 1, evidence))
     if windows:
         excess = [r.measured["wire_bits"] - _window_bits(r.parameters["window"]) for r in windows]
         lean = all(0 <= bits <= HEADER_BITS for bits in excess)
         checks.append(Check(MEMORY, lean, {"most_bits_beyond_the_arrays": max(excess)}))
-    for name, plays in ((DECODES, windows), (KEPT, kept)):
-        if plays:
-            errors, bits = (sum(r.measured[key] for r in plays) for key in ("errors", "symbols"))
-            checks.append(Check(name, errors == 0, {"plays": len(plays), "bits": bits, "errors": errors}))
-    rows = [r.measured for r in windows + kept]
-    if rows:
-        gap = max(row["symbols"] - row["certified_bits"] for row in rows)
-        least = min(row["wire_bits"] - row["certified_bits"] for row in rows)
-        evidence = {"plays": len(rows), "most_bits_not_certified": gap, "least_slack_bits": least}
-        checks.append(Check(CERTIFIED, gap <= CERTIFICATE_BITS and least > 0, evidence))
+    checks += [decodes(name, plays) for name, plays in ((DECODES, windows), (KEPT, kept)) if plays]
+    if windows + kept:
+        checks.append(certifies(CERTIFIED, windows + kept))
     return checks
 
 
@@ -228,9 +186,8 @@ def _window_bits(window: int) -> int:
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw bits on the wire over the length of the stream and over the window, beside both floors."""
     figure, (left, right) = new_figure(2, width=4.9, height=3.9, sharey=True)
-    windows = [r for r in records if r.parameters["kind"] == "window" and r.parameters["eta"] == 0.5]
-    kept = [r for r in records if r.parameters["kind"] == "kept"]
-    _draw_lengths(left, windows, kept)
+    windows = where(records, kind="window", eta=0.5)
+    _draw_lengths(left, windows, where(records, kind="kept"))
     _draw_windows(right, windows)
     return figure
 
@@ -240,23 +197,16 @@ def _draw_lengths(axes: "Axes", windows: Sequence[Record], kept: Sequence[Record
     lengths = np.array(sorted({r.parameters["tokens"] for r in windows}))
     shade_impossible(axes, lengths, 1, lengths * VALUE_DIM)
     axes.plot(lengths, lengths * VALUE_DIM, color=THEORY, label="floor n d_v, scores kept")
-    rows = sorted((r.parameters["tokens"], r.measured["wire_bits"]) for r in kept)
-    axes.plot(
-        *zip(*rows, strict=True), "--x", color=COLOURS[7], markersize=7, label="scores kept: full cache"
-    )
+    axes.plot(*series(kept, "tokens", "wire_bits"), "--x", color=COLOURS[7], markersize=7,
+              label="scores kept: full cache")  # fmt: skip
     for window, colour, marker in zip(WINDOWS, COLOURS, "os^", strict=False):
-        points = sorted(
-            (r.parameters["tokens"], r.measured["wire_bits"])
-            for r in windows
-            if r.parameters["window"] == window
-        )
-        axes.plot(*zip(*points, strict=True), f"-{marker}", color=colour, label=f"window cache, W = {window}")
+        points = series(where(windows, window=window), "tokens", "wire_bits")
+        axes.plot(*points, f"-{marker}", color=colour, label=f"window cache, W = {window}")
     axes.set(xscale="log", yscale="log", ylim=(700, 1e9), xlim=(lengths[0] * 0.9, lengths[-1] * 1.1),
              xlabel="tokens in the stream, n", ylabel="bits on the wire",
              title="a   The window's cache does not grow")  # fmt: skip
-    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    axes.minorticks_off()
-    axes.text(lengths[-1], 1100, "closed where scores are kept", style="italic", color="#555555", ha="right")
+    ticks(axes, lengths, "{:,}")
+    closed(axes, lengths[-1], 1100, "closed where scores are kept", ha="right")
     axes.legend(loc="upper left", ncols=2)
 
 
@@ -267,13 +217,12 @@ def _draw_windows(axes: "Axes", windows: Sequence[Record]) -> None:
     axes.plot(ramp, ramp * VALUE_DIM, color=THEORY, label="floor d_v W")
     axes.plot(ramp, 64 * (ramp * (DIM + VALUE_DIM) + VALUE_DIM), "--", color=COLOURS[6],
               label="64 (W (d + d_v) + d_v): float64 tokens, one sum")  # fmt: skip
-    points = sorted((r.parameters["window"], r.measured["wire_bits"]) for r in windows)
-    axes.plot(*zip(*points, strict=True), "D", color=COLOURS[2], markersize=6, label="measured, every n")
+    points = series(windows, "window", "wire_bits")
+    axes.plot(*points, "D", color=COLOURS[2], markersize=6, label="measured, every n")
     axes.set(xscale="log", xlim=(ramp[0], ramp[-1]), xlabel="tokens in the window, W",
              title="b   It is linear in the window, as it must be")  # fmt: skip
-    axes.set_xticks(WINDOWS, [str(window) for window in WINDOWS])
-    axes.minorticks_off()
-    axes.text(ramp[-3], 1100, "closed to every cache", style="italic", color="#555555", ha="right")
+    ticks(axes, WINDOWS)
+    closed(axes, ramp[-3], 1100, ha="right")
     axes.legend(loc="upper left")
 
 
@@ -287,23 +236,41 @@ CLAIM = Claim(
         "d_v W bits of the window; and if scores outside are kept, all n d_v bits."
     ),
     theory="5",
-    module="kvfloor.experiments.claims.sparsity.sliding_window",
     checks=(EXACT, BLOCKS, MEMORY, DECODES, KEPT, CERTIFIED),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("evicted values are forgotten", EXACT, forgetful),
-        Control("evicted values are added in pairs", BLOCKS, pairwise),
-        Control("the whole stream is kept", MEMORY, whole_stream),
-        Control("a window one token short", DECODES, one_token_short),
-        Control("every key of the window stands twice", DECODES, repeated_keys),
-        Control("scores are masked where they should be kept", KEPT, masked_scores),
-        Control("state outside the bytes", CERTIFIED, leaking),
+        Control(
+            "evicted values are forgotten",
+            EXACT,
+            [_stream(1000, 256, dtype, f"{__name__}:ForgetsTheSum") for dtype in ("float32", "float64")],
+        ),
+        Control(
+            "evicted values are added in pairs",
+            BLOCKS,
+            [_stream(5000, 64, "float64", f"{__name__}:AddsInPairs")],
+        ),
+        Control("the whole stream is kept", MEMORY, [_index(4096, 64, cache="dense:dtype=float64")]),
+        Control(
+            "a window one token short",
+            DECODES,
+            [_index(1024, w, cache=f"unmasked-window:window_tokens={w - 1},dtype=float64") for w in WINDOWS],
+        ),
+        Control(
+            "every key of the window stands twice",
+            DECODES,
+            [_index(1024, window, repeat=2) for window in WINDOWS],
+        ),
+        Control(
+            "scores are masked where they should be kept",
+            KEPT,
+            [_kept(1024, 0.0, "unmasked-window:window_tokens=256,dtype=float64")],
+        ),
+        Control("state outside the bytes", CERTIFIED, [_index(1024, 64, cache=LEAKING)]),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

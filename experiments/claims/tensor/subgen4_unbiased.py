@@ -1,6 +1,5 @@
 """SubGen4Cache estimates both sums of tensor attention without bias, since its sides draw apart (theory 7)."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -8,10 +7,14 @@ import numpy as np
 
 from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.caches.subgen.subgen4 import SubGen4
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.rows import grouped
+from kvfloor.experiments.judging.unbiased import Means, judge_means, mean_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,9 +46,7 @@ def _cell(cache: str, slots: int, blocks: int) -> dict[str, Any]:
     return {"cache": cache, "slots": slots, "blocks": blocks}
 
 
-def same_slots(scale: Scale) -> list[dict[str, Any]]:
-    """Return caches that use the same slots for both sides."""
-    return [_cell(f"{__name__}:SameSlots", 1, 2)]
+SAME_SLOTS = [_cell(f"{__name__}:SameSlots", 1, 2)]
 
 
 class Measured(TypedDict):
@@ -104,62 +105,33 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Compare means over all coins with exact sums, at a false alarm that all comparisons share."""
-    checks = []
-    for name, part in ((DENOMINATOR, "tau"), (NUMERATOR, "z")):
-        over = max(
-            float(np.max(np.abs(error) / slack))
-            for error, slack in (_mean(rows, part) for rows in _by_slots(records).values())
-        )
-        checks.append(Check(name, over <= 1, {"error_over_threshold": over, "false_alarm": FALSE_ALARM}))
-    return checks
+    means = [_means(rows) for rows in grouped(records, "slots").values()]
+    return judge_means((DENOMINATOR, NUMERATOR), means, FALSE_ALARM)
 
 
-def _by_slots(records: Sequence[Record]) -> dict[int, list[Record]]:
-    """Return the blocks of each number of slots."""
-    found: dict[int, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.parameters["slots"], []).append(record)
-    return found
-
-
-def _mean(rows: Sequence[Record], part: str) -> tuple[Any, Any]:
-    """Return the mean error of all blocks, and what chance allows it (Bernstein).
+def _means(rows: Sequence[Record]) -> Means:
+    """Return the mean errors of all blocks, and what chance allows them.
 
     Caches are independent. One of several slots averages over pairs of slots, which strays no farther, in
     mean square and at most, than one pair. The false alarm is shared by two sums, the queries, and at most
     two numbers of slots.
     """
-    error = np.mean([row.measured[f"{part}_error"] for row in rows], axis=0)
-    failure = FALSE_ALARM / (2 * 2 * len(QUERIES))
-    variance, largest = (
-        np.array(rows[0].measured[f"{part}_{name}"]) / (CACHES * len(rows))
-        for name in ("variance", "largest")
-    )
-    linear = math.log(2 / failure) * largest / 3
-    return error, linear + np.sqrt(linear**2 + 2 * math.log(2 / failure) * variance)
+    return mean_errors(rows, CACHES, FALSE_ALARM / (2 * 2 * len(QUERIES)))
 
 
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw both errors over the query, within what chance allows."""
     figure, panels = new_figure(2, width=4.6, height=3.2)
     titles = ("a   Denominator: (mean − τ) / τ", "b   Numerator: (mean − z) / Σ w |v₁ v₂|")
-    for axes, part, title in zip(panels, ("tau", "z"), titles, strict=True):
-        for (slots, rows), marker, colour in zip(
-            sorted(_by_slots(records).items()), "os", COLOURS, strict=False
-        ):
-            error, slack = _mean(rows, part)
+    for part, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+        by_slots = sorted(grouped(records, "slots").items())
+        for (slots, rows), marker, colour in zip(by_slots, "os", COLOURS, strict=False):
+            errors, allowed = _means(rows)[part]
             if slots == 1:
-                axes.fill_between(QUERIES, -slack, slack, color=COLOURS[5], alpha=0.3, linewidth=0,
-                                  label="what chance allows, 1e-6")  # fmt: skip
-                axes.set_ylim(-1.9 * slack.max(), 1.9 * slack.max())
-            axes.plot(QUERIES, error, marker + "-", color=colour, markersize=4, linewidth=0.9, markerfacecolor="none",
+                draw_chance(axes, QUERIES, allowed)
+            axes.plot(QUERIES, errors, marker + "-", color=colour, markersize=4, linewidth=0.9, markerfacecolor="none",
                       label=f"{CACHES * len(rows):,} caches, t = s = {slots}")  # fmt: skip
-        axes.axhline(0, color=THEORY, linewidth=0.8)
-        axes.set(
-            xlabel="query (keys of both sides near −1 and 1)",
-            ylabel="relative error of the mean",
-            title=title,
-        )
+        finish_bias(axes, "query (keys of both sides near −1 and 1)", title)
         axes.legend(loc="upper center", ncols=1)
     return figure
 
@@ -173,18 +145,16 @@ CLAIM = Claim(
         "pairs have exactly these means: they are linear in the samples of either side, and the sides draw apart."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.subgen4_unbiased",
     checks=(DENOMINATOR, NUMERATOR),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("equal slots reused for both sides: denominator", DENOMINATOR, same_slots),
-        Control("equal slots reused for both sides: numerator", NUMERATOR, same_slots),
+        Control("equal slots reused for both sides: denominator", DENOMINATOR, SAME_SLOTS),
+        Control("equal slots reused for both sides: numerator", NUMERATOR, SAME_SLOTS),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

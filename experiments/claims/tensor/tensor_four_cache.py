@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
 from kvfloor.experiments.drawing.style import new_figure
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
@@ -15,8 +18,6 @@ from kvfloor.experiments.judging.barrier import (
     DECODES,
     GROWS,
     PACKED,
-    draw_growth,
-    draw_sweep,
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
@@ -39,7 +40,7 @@ CACHES = {
     "exact": "dense:dtype=float64+dense:dtype=float64",
     "packed": "bitpack+bitpack",
     "window": "window:kept_tokens=16+window:kept_tokens=16",
-    "leaking": "kvfloor.experiments.game.cheats:ModuleGlobal+kvfloor.experiments.game.cheats:ModuleGlobal",
+    "leaking": f"{LEAKING}+{LEAKING}",
 }
 
 
@@ -57,14 +58,14 @@ class OneSideRepeated(TensorEncoding):
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (32, 64, 128, 256) if scale == "quick" else (32, 64, 128, 256, 512, 1024)
-    guaranteed = cells(keys=["gaussian"], cache=["exact"], size=sizes, eta=ETAS)
-    guaranteed += cells(keys=["gaussian"], cache=["packed"], size=sizes, eta=[0.5])
+    guaranteed = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
+    guaranteed += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
     guaranteed += cells(
-        keys=["rademacher", "hadamard", "equiangular"], cache=["exact"], size=[SWEPT_TOKENS], eta=ETAS
+        keys=["rademacher", "hadamard", "equiangular"], cache="exact", size=SWEPT_TOKENS, eta=ETAS
     )
     shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
     sweep = cells(
-        keys=["equiangular", "gaussian"], cache=["exact"], size=[SWEPT_TOKENS], eta=ETAS, norm_share=shares
+        keys=["equiangular", "gaussian"], cache="exact", size=SWEPT_TOKENS, eta=ETAS, norm_share=shares
     )
     return guaranteed + sweep
 
@@ -73,37 +74,7 @@ def _control(
     caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (SWEPT_TOKENS,), **change: Any
 ) -> list[dict[str, Any]]:
     """Return a few instances with something false about them."""
-    return [{**cell, **change} for cell in cells(keys=["gaussian"], cache=caches, size=sizes, eta=[0.0, 0.5])]
-
-
-def no_sentinel(scale: Scale) -> list[dict[str, Any]]:
-    """Return instances in which Bob's token has values zero."""
-    return _control(variant="no sentinel")
-
-
-def one_side_repeated(scale: Scale) -> list[dict[str, Any]]:
-    """Return instances in which every key of the first side stands twice."""
-    return _control(variant="one side repeated")
-
-
-def short_queries(scale: Scale) -> list[dict[str, Any]]:
-    """Return equiangular instances asked at 60 % of the guaranteed norm, presented as guaranteed."""
-    return [{**cell, "keys": "equiangular"} for cell in _control(secret_share=0.6)]
-
-
-def fixed_window(scale: Scale) -> list[dict[str, Any]]:
-    """Return windows of a fixed size on both sides, presented as exact."""
-    return _control(sizes=(32, 64, 128), really="window")
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return caches that hide their state outside the bytes, on both sides."""
-    return _control(really="leaking")
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return uncompressed sides, presented as packed."""
-    return _control(["packed"], really="exact")
+    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.5])]
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
@@ -158,22 +129,24 @@ CLAIM = Claim(
         "reaches it."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.tensor_four_cache",
     checks=CHECKS,
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("no sentinel", DECODES, no_sentinel),
-        Control("the keys of one side stand twice", DECODES, one_side_repeated),
-        Control("queries at 60 % of the guaranteed norm", DECODES, short_queries),
-        Control("windows of a fixed size", GROWS, fixed_window),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("uncompressed sides as packed", PACKED, wasteful),
+        Control("no sentinel", DECODES, _control(variant="no sentinel")),
+        Control("the keys of one side stand twice", DECODES, _control(variant="one side repeated")),
+        Control(
+            "queries at 60 % of the guaranteed norm",
+            DECODES,
+            [{**cell, "keys": "equiangular"} for cell in _control(secret_share=0.6)],
+        ),
+        Control("windows of a fixed size", GROWS, _control(sizes=(32, 64, 128), really="window")),
+        Control("state outside the bytes", CARRIES, _control(really="leaking")),
+        Control("uncompressed sides as packed", PACKED, _control(["packed"], really="exact")),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

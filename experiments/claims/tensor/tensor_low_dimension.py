@@ -8,12 +8,15 @@ import numpy as np
 from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.softmax import softmax_attention
 from kvfloor.attention.tensor import kronecker_rows, tensor_attention
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Stream, TensorTokens, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding
@@ -35,9 +38,9 @@ MODELS = {"SubGen4Cache": ("subgen4", 2), "SubGen2Cache": ("subgen", 1)}
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return floors of kissing addresses, and both SubGens over dimensions, lengths and slots."""
-    floors = cells(kind=["floor"], packing=["hexagon", "fcc", "d4"], eta=[0.0, 0.5, 0.9], rounds=[1, 4, 16])
+    floors = cells(kind="floor", packing=["hexagon", "fcc", "d4"], eta=[0.0, 0.5, 0.9], rounds=[1, 4, 16])
     if scale == "full":
-        floors += cells(kind=["floor"], packing=["e8"], eta=[0.0, 0.5, 0.9], rounds=[1, 2, 4])
+        floors += cells(kind="floor", packing="e8", eta=[0.0, 0.5, 0.9], rounds=[1, 2, 4])
     lengths = {"SubGen4Cache": (16, 64, 256, 1024), "SubGen2Cache": (16, 64, 256)}
     if scale == "full":
         lengths = {"SubGen4Cache": (16, 64, 256, 1024, 4096, 16384), "SubGen2Cache": (16, 64, 256, 1024)}
@@ -59,26 +62,6 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
 def _stream(cache: str, dim: int, tokens: int, slots: int = 8, **change: Any) -> dict[str, Any]:
     """Return one stream of random keys through one cache."""
     return {"kind": "stream", "cache": cache, "dim": dim, "tokens": tokens, "slots": slots, **change}
-
-
-def no_sentinel(scale: Scale) -> list[dict[str, Any]]:
-    """Return floors without a sentinel."""
-    return cells(kind=["floor"], packing=["d4"], eta=[0.0], rounds=[1, 4], sentinel=[False])
-
-
-def one_round(scale: Scale) -> list[dict[str, Any]]:
-    """Return long streams in which only the first round holds the tokens, and the rest is noise beside them."""
-    return cells(kind=["floor"], packing=["d4"], eta=[0.5], rounds=[16], noise=[True])
-
-
-def drifting(scale: Scale) -> list[dict[str, Any]]:
-    """Return keys that leave every ball."""
-    return [_stream("SubGen4Cache", 2, 512, 1, drift=0.2), _stream("SubGen2Cache", 2, 48, 1, drift=0.5)]
-
-
-def low_dimension(scale: Scale) -> list[dict[str, Any]]:
-    """Return keys in two dimensions, presented as JL keys."""
-    return [{**_stream("SubGen4Cache", 2, 256, 2), "kind": "jl"}]
 
 
 class Floored(TypedDict):
@@ -193,18 +176,12 @@ def most_bits(parameters: dict[str, Any]) -> int:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check the floors, the streams in few dimensions, and those of JL keys."""
-    kinds: dict[str, list[Record]] = {}
-    for record in records:
-        kinds.setdefault(record.parameters["kind"], []).append(record)
+    kinds = grouped(records, "kind")
     checks = []
     if floors := kinds.get("floor"):
         errors = sum(r.measured["errors"] for r in floors)
-        bounds: dict[tuple[str, float], set[float]] = {}
-        for r in floors:
-            if r.parameters["rounds"] > 1:
-                bounds.setdefault((r.parameters["packing"], r.parameters["eta"]), set()).add(
-                    r.measured["query_norm"]
-                )
+        long = grouped((r for r in floors if r.parameters["rounds"] > 1), "packing", "eta")
+        bounds = {cell: {r.measured["query_norm"] for r in rows} for cell, rows in long.items()}
         bounded = all(len(norms) == 1 for norms in bounds.values())
         evidence = {"plays": len(floors), "errors": errors, "norm_of_any_length": bounded}
         checks.append(Check(DECODES, errors == 0 and bounded, evidence))
@@ -226,17 +203,10 @@ def draw(records: Sequence[Record]) -> "Figure":
         ("SubGen2Cache", 2): "^--",
         ("SubGen2Cache", 3): "D--",
     }
-    streams = [r for r in records if r.parameters["kind"] == "stream"]
+    streams = where(records, kind="stream")
     for ((cache, dim), style), colour in zip(looks.items(), COLOURS, strict=False):
-        points = sorted((r.parameters["tokens"], r.measured["wire_bits"]) for r in streams
-                        if (r.parameters["cache"], r.parameters["dim"]) == (cache, dim))  # fmt: skip
-        left.plot(
-            *zip(*points, strict=True),
-            style,
-            color=colour,
-            markerfacecolor="none",
-            label=f"{cache}, d = {dim}",
-        )
+        points = series(where(streams, cache=cache, dim=dim), "tokens", "wire_bits")
+        left.plot(*points, style, color=colour, markerfacecolor="none", label=f"{cache}, d = {dim}")
     sizes = np.array(sorted({r.parameters["tokens"] for r in streams}))
     left.plot(sizes, 64 * sizes * (3 + VALUE_DIM), ":", color=COLOURS[6], label="four float32 caches, d = 3")
     left.plot(
@@ -248,16 +218,12 @@ def draw(records: Sequence[Record]) -> "Figure":
     shade_impossible(left, sizes, 1, floor)
     left.set(xscale="log", yscale="log", xlabel="tokens n of either side", ylabel="bits on the wire", ylim=(10, 1e12),
              title=f"a   Both SubGens flatten, δ = {DELTA:g}")  # fmt: skip
-    left.set_xticks(sizes, [f"{n:,}" for n in sizes])
-    left.minorticks_off()
+    ticks(left, sizes, "{:,}")
     left.legend(loc="upper left", ncols=2, fontsize=7)
 
-    memory = [r for r in records if r.parameters["kind"] == "memory"]
+    memory = where(records, kind="memory")
     for cache, marker, colour in zip(MODELS, ("o", "^"), (COLOURS[0], COLOURS[2]), strict=True):
-        blocks: dict[int, list[Record]] = {}
-        for r in memory:
-            if r.parameters["cache"] == cache:
-                blocks.setdefault(r.parameters["slots"], []).append(r)
+        blocks = grouped(where(memory, cache=cache), "slots")
         points = [
             (np.mean([r.measured["wire_bits"] for r in rows]),
              np.sqrt(sum(r.measured["mean_square_error"] for r in rows) / sum(r.measured["mean_square"] for r in rows)))
@@ -269,9 +235,8 @@ def draw(records: Sequence[Record]) -> "Figure":
                    label="1/√bits" if cache == "SubGen4Cache" else None)  # fmt: skip
     right.set(xscale="log", yscale="log", xlabel="bits on the wire", ylabel="root mean square error, relative",
               title=f"b   Error against memory, n = 256, d = 2, |q| = {QUERY_NORM:g}")  # fmt: skip
-    right.set_xticks([2e4, 5e4, 1e5, 2e5], ["20,000", "50,000", "100,000", "200,000"])
     right.set_yticks([0.05, 0.1, 0.2, 0.3], ["0.05", "0.1", "0.2", "0.3"])
-    right.minorticks_off()
+    ticks(right, [20_000, 50_000, 100_000, 200_000], "{:,}")
     right.legend()
     return figure
 
@@ -286,20 +251,32 @@ CLAIM = Claim(
         "bits at fixed d; on JL keys every token is a cluster of its own and nothing is saved."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.tensor_low_dimension",
     checks=(DECODES, FLAT, SAVES_NOTHING),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("no sentinel", DECODES, no_sentinel),
-        Control("rounds that contradict the first", DECODES, one_round),
-        Control("keys that leave the ball", FLAT, drifting),
-        Control("keys of two dimensions as JL keys", SAVES_NOTHING, low_dimension),
+        Control(
+            "no sentinel", DECODES, cells(kind="floor", packing="d4", eta=0.0, rounds=[1, 4], sentinel=False)
+        ),
+        Control(
+            "rounds that contradict the first",
+            DECODES,
+            cells(kind="floor", packing="d4", eta=0.5, rounds=16, noise=True),
+        ),
+        Control(
+            "keys that leave the ball",
+            FLAT,
+            [_stream("SubGen4Cache", 2, 512, 1, drift=0.2), _stream("SubGen2Cache", 2, 48, 1, drift=0.5)],
+        ),
+        Control(
+            "keys of two dimensions as JL keys",
+            SAVES_NOTHING,
+            [{**_stream("SubGen4Cache", 2, 256, 2), "kind": "jl"}],
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

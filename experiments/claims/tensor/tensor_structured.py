@@ -9,10 +9,14 @@ import numpy as np
 from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.softmax import softmax_attention, softmax_tolerance
 from kvfloor.attention.tensor import kronecker_factors, kronecker_rows, tensor_tolerance
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.plays import HEADER_BITS
+from kvfloor.experiments.judging.rows import series, where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +29,6 @@ DIM = VALUE_DIM = 16
 QUERIES = 64
 NORMS = (4.0, 40.0)
 FOUR, TWO = "dense:dtype=float32+dense:dtype=float32", "dense:dtype=float32"
-HEADER_BITS = 8 * 3 * 256
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
@@ -39,22 +42,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
 
 def _control(rows: str, really: str, cache: str = FOUR) -> list[dict[str, Any]]:
     """Return a few instances with something false about them."""
-    return cells(rows=[rows], really=[really], cache=[cache], query_norm=[4.0], size=[32, 256])
-
-
-def opaque_as_structured(scale: Scale) -> list[dict[str, Any]]:
-    """Return opaque rows, presented as structured."""
-    return _control("structured", "opaque")
-
-
-def structured_as_opaque(scale: Scale) -> list[dict[str, Any]]:
-    """Return structured rows, presented as opaque."""
-    return _control("opaque", "structured")
-
-
-def rows_themselves(scale: Scale) -> list[dict[str, Any]]:
-    """Return structured rows of which all n^2 are sent."""
-    return _control("structured", "structured", TWO)
+    return cells(rows=rows, really=really, cache=cache, query_norm=4.0, size=[32, 256])
 
 
 class Measured(TypedDict):
@@ -138,14 +126,12 @@ def judge(records: Sequence[Record]) -> list[Check]:
     """Check errors against rounding, both ways, and bytes against the floor of opaque rows."""
     checks = []
     for name, rows, expected in ((REPRODUCED, "structured", True), (OPAQUE, "opaque", False)):
-        shares = [
-            r.measured["error"] / r.measured["tolerance"] for r in records if r.parameters["rows"] == rows
-        ]
+        shares = [r.measured["error"] / r.measured["tolerance"] for r in where(records, rows=rows)]
         if shares:
             evidence = {"least_error_over_rounding": min(shares), "largest_error_over_rounding": max(shares)}
             checks.append(Check(name, all((share <= 1) == expected for share in shares), evidence))
     # Four n x d float32 matrices, and the floor that would hold for opaque rows.
-    large = [r for r in records if r.parameters["rows"] == "structured" and _four_bits(r) < _floor_bits(r)]
+    large = [r for r in where(records, rows="structured") if _four_bits(r) < _floor_bits(r)]
     if large:
         shares = [r.measured["sent_bits"] / _floor_bits(r) for r in large]
         checks.append(Check(BELOW, max(shares) < 1, {"sent_over_floor": shares}))
@@ -154,7 +140,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
 
 def _four_bits(record: Record) -> int:
     """Return the most that four matrices take."""
-    return 64 * int(record.parameters["size"]) * (DIM + VALUE_DIM) + HEADER_BITS
+    return 64 * int(record.parameters["size"]) * (DIM + VALUE_DIM) + 3 * HEADER_BITS
 
 
 def _floor_bits(record: Record) -> int:
@@ -166,17 +152,13 @@ def draw(records: Sequence[Record]) -> "Figure":
     """Draw the errors of four matrices on both kinds of rows, and their bytes beside both floors."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.9)
     looks = {("structured", 4.0): "o", ("structured", 40.0): "s", ("opaque", 4.0): "x", ("opaque", 40.0): "+"}
-    for (rows, norm), marker in looks.items():
-        points = sorted(
-            (r.parameters["size"], r.measured["error"], r.measured["tolerance"])
-            for r in records
-            if (r.parameters["rows"], r.parameters["query_norm"]) == (rows, norm)
-        )
-        places, errors, allowed = zip(*points, strict=True)
-        colour = COLOURS[0] if rows == "structured" else COLOURS[1]
+    for (kind, norm), marker in looks.items():
+        asked = where(records, rows=kind, query_norm=norm)
+        places, errors, allowed = series(asked, "size", "error", "tolerance")
+        colour = COLOURS[0] if kind == "structured" else COLOURS[1]
         left.plot(places, errors, marker + "-", color=colour, linewidth=0.8, markerfacecolor="none",
-                  label=f"{rows} rows, |q| = {norm:g}")  # fmt: skip
-        if rows == "structured":
+                  label=f"{kind} rows, |q| = {norm:g}")  # fmt: skip
+        if kind == "structured":
             style = ":" if norm == 4.0 else "--"
             left.plot(
                 places, allowed, style, color=THEORY, linewidth=1, label=f"rounding allows, |q| = {norm:g}"
@@ -185,21 +167,19 @@ def draw(records: Sequence[Record]) -> "Figure":
              ylabel="largest error / largest value", title="a   Four matrices in the place of n² rows")  # fmt: skip
     left.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
-    sent = sorted((r.parameters["size"], r.measured["sent_bits"]) for r in records
-                  if r.parameters["rows"] == "structured" and r.parameters["query_norm"] == NORMS[0])  # fmt: skip
-    sizes = np.array([size for size, _ in sent])
+    rows = where(records, rows="structured", query_norm=NORMS[0])
+    sizes, sent = (np.array(column) for column in series(rows, "size", "sent_bits"))
     shade_impossible(right, sizes, 1, 2 * sizes * VALUE_DIM)
     right.plot(sizes, sizes**2 * VALUE_DIM, color=COLOURS[1], label="floor of opaque rows: n² d_v")
     right.plot(sizes, 2 * sizes * VALUE_DIM, color=THEORY, label="floor of four caches: 2 n d_v")
-    right.plot(sizes, [bits for _, bits in sent], "o-", color=COLOURS[0], markerfacecolor="none",
+    right.plot(sizes, sent, "o-", color=COLOURS[0], markerfacecolor="none",
                label="sent: four float32 matrices")  # fmt: skip
     right.set(xscale="log", yscale="log", xlabel="tokens n of either side", ylabel="bits", ylim=(150, 3e7),
               title=f"b   The quadratic floor is crossed, d = d_v = {DIM}")  # fmt: skip
     right.legend(loc="upper left")
-    right.text(sizes[-1], 220, "closed to every cache", ha="right", style="italic", color="#555555")
+    closed(right, sizes[-1], 220, ha="right")
     for axes in (left, right):
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
+        ticks(axes, sizes)
     return figure
 
 
@@ -213,19 +193,17 @@ CLAIM = Claim(
         "four float32 matrices are below it from n > 64 (d + d_v)/d_v on."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.tensor_structured",
     checks=(REPRODUCED, OPAQUE, BELOW),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("opaque rows presented as structured", REPRODUCED, opaque_as_structured),
-        Control("structured rows presented as opaque", OPAQUE, structured_as_opaque),
-        Control("all n² rows sent", BELOW, rows_themselves),
+        Control("opaque rows presented as structured", REPRODUCED, _control("structured", "opaque")),
+        Control("structured rows presented as opaque", OPAQUE, _control("opaque", "structured")),
+        Control("all n² rows sent", BELOW, _control("structured", "structured", TWO)),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.tensor import kronecker_rows, tensor_attention_reference
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.tensor.costs import NUMBER_BYTES, DecodeCost, Sizes
+from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import grouped, where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,22 +108,6 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return cells(form=list(FORMULAS), dim=[16, DRAWN_DIM], size=sizes)
 
 
-def formed_as_stored(scale: Scale) -> list[dict[str, Any]]:
-    """Return rows that are formed, presented as two caches."""
-    return [{**cell, "really": "rows formed"} for cell in cells(form=["two caches"], dim=[16], size=[32, 64])]
-
-
-def one_side(scale: Scale) -> list[dict[str, Any]]:
-    """Return answers over one side's keys repeated in the place of the other's."""
-    return cells(form=["four caches"], dim=[16], size=[32], repeated=[True])
-
-
-def stored_as_four(scale: Scale) -> list[dict[str, Any]]:
-    """Return all three forms, with stored rows under the name of four caches."""
-    rows = cells(form=list(FORMULAS), dim=[16], size=[32])
-    return [{**cell, "really": "two caches"} if cell["form"] == "four caches" else cell for cell in rows]
-
-
 class Measured(TypedDict):
     """Distance from exact attention, and what the answer cost."""
 
@@ -160,9 +147,10 @@ def judge(records: Sequence[Record]) -> list[Check]:
     checks = [Check(AGREE, errors <= ROUNDING, {"largest_error": errors})]
     wrong = [r.parameters for r in records if _spent(r) != _predicted(r)]
     checks.append(Check(COUNTS, not wrong, {"rows": len(records), "otherwise": wrong}))
-    spent: dict[tuple[int, int], dict[str, DecodeCost]] = {}
-    for r in records:
-        spent.setdefault((r.parameters["size"], r.parameters["dim"]), {})[r.parameters["form"]] = _spent(r)
+    spent = {
+        place: {r.parameters["form"]: _spent(r) for r in rows}
+        for place, rows in grouped(records, "size", "dim").items()
+    }
     whole = {place: found for place, found in spent.items() if len(found) == len(FORMULAS)}
     if whole:
         holds = all(
@@ -193,23 +181,18 @@ def draw(records: Sequence[Record]) -> "Figure":
     figure, panels = new_figure(3, width=3.7, height=3.6)
     looks = zip(FORMULAS, "os^", COLOURS, strict=False)
     for form, marker, colour in looks:
-        rows = sorted((r.parameters["size"], _spent(r)) for r in records
-                      if r.parameters["form"] == form and r.parameters["dim"] == DRAWN_DIM)  # fmt: skip
-        sizes = [size for size, _ in rows]
-        series = (
-            [cost.operations for _, cost in rows],
-            [cost.bytes_read + cost.bytes_written for _, cost in rows],
-            [cost.operations / (cost.bytes_read + cost.bytes_written) for _, cost in rows],
-        )
-        for axes, numbers in zip(panels, series, strict=True):
+        rows = where(records, form=form, dim=DRAWN_DIM)
+        sizes, costs = [r.parameters["size"] for r in rows], [_spent(r) for r in rows]
+        moved = [cost.bytes_read + cost.bytes_written for cost in costs]
+        work = [cost.operations for cost in costs]
+        curves = work, moved, [many / few for many, few in zip(work, moved, strict=True)]
+        for axes, numbers in zip(panels, curves, strict=True):
             axes.plot(sizes, numbers, marker + "-", color=colour, markerfacecolor="none", label=form)
-            axes.set_xticks(sizes, [str(size) for size in sizes])
     titles = ("a   Operations nearly agree", "b   Bytes do not", "c   Work for each byte")
     labels = ("operations a query", "bytes read and written a query", "operations / byte")
     for axes, title, label in zip(panels, titles, labels, strict=True):
         axes.set(xscale="log", yscale="log", xlabel="tokens n of either side", ylabel=label, title=title)
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
+        ticks(axes, sizes)
         axes.legend(loc="upper left")
     panels[2].set_ylim(0.1, 1e3)
     return figure
@@ -225,19 +208,28 @@ CLAIM = Claim(
         "favours two caches over formed rows; time follows the bytes, for two caches do half an operation a byte."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.tensor_tradeoff",
     checks=(AGREE, COUNTS, TRADE),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("the keys of one side repeated", AGREE, one_side),
-        Control("rows that are formed as stored ones", COUNTS, formed_as_stored),
-        Control("stored rows as four caches", TRADE, stored_as_four),
+        Control(
+            "the keys of one side repeated", AGREE, cells(form="four caches", dim=16, size=32, repeated=True)
+        ),
+        Control(
+            "rows that are formed as stored ones",
+            COUNTS,
+            cells(form="two caches", dim=16, size=[32, 64], really="rows formed"),
+        ),
+        Control(
+            "stored rows as four caches",
+            TRADE,
+            cells(form="four caches", dim=16, size=32, really="two caches")
+            + cells(form=["two caches", "rows formed"], dim=16, size=32),
+        ),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

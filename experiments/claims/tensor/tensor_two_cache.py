@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvfloor.attention.tensor import kronecker_rows
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
 from kvfloor.experiments.drawing.style import new_figure
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
@@ -16,8 +19,6 @@ from kvfloor.experiments.judging.barrier import (
     DECODES,
     GROWS,
     PACKED,
-    draw_growth,
-    draw_sweep,
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
@@ -41,7 +42,7 @@ CACHES = {
     "exact": "dense:dtype=float64",
     "packed": "bitpack",
     "window": "window:kept_tokens=64",
-    "leaking": "kvfloor.experiments.game.cheats:ModuleGlobal",
+    "leaking": LEAKING,
 }
 
 
@@ -58,13 +59,13 @@ class StructuredRows(ValuesEncoding):
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
-    guaranteed = cells(keys=["gaussian"], cache=["exact"], size=sizes, eta=ETAS)
-    guaranteed += cells(keys=["gaussian"], cache=["packed"], size=sizes, eta=[0.5])
-    guaranteed += cells(keys=["rademacher", "hadamard", "equiangular", "structured"], cache=["exact"],
-                        size=[SWEPT_SIDE], eta=ETAS)  # fmt: skip
+    guaranteed = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
+    guaranteed += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
+    guaranteed += cells(keys=["rademacher", "hadamard", "equiangular", "structured"], cache="exact",
+                        size=SWEPT_SIDE, eta=ETAS)  # fmt: skip
     shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
     sweep = cells(
-        keys=["equiangular", "gaussian"], cache=["exact"], size=[SWEPT_SIDE], eta=ETAS, norm_share=shares
+        keys=["equiangular", "gaussian"], cache="exact", size=SWEPT_SIDE, eta=ETAS, norm_share=shares
     )
     return guaranteed + sweep
 
@@ -73,32 +74,7 @@ def _control(
     caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (SWEPT_SIDE,), **change: Any
 ) -> list[dict[str, Any]]:
     """Return a few instances with something false about them."""
-    return [{**cell, **change} for cell in cells(keys=["gaussian"], cache=caches, size=sizes, eta=[0.0, 0.5])]
-
-
-def structured(scale: Scale) -> list[dict[str, Any]]:
-    """Return rows that are Kronecker products of two sides, presented as opaque."""
-    return _control(variant="structured rows")
-
-
-def repeated_rows(scale: Scale) -> list[dict[str, Any]]:
-    """Return rows whose keys do not depend on the token of the second side."""
-    return _control(variant="repeated keys")
-
-
-def fixed_window(scale: Scale) -> list[dict[str, Any]]:
-    """Return a window of a fixed number of rows, presented as exact."""
-    return _control(sizes=(8, 16, 32), really="window")
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return _control(really="leaking")
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return uncompressed rows, presented as packed."""
-    return _control(["packed"], really="exact")
+    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.5])]
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
@@ -161,21 +137,19 @@ CLAIM = Claim(
         "values that must be opaque; keys may be products. For rows that are products see tensor-structured."
     ),
     theory="7",
-    module="kvfloor.experiments.claims.tensor.tensor_two_cache",
     checks=CHECKS,
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("structured rows presented as opaque", DECODES, structured),
-        Control("the keys of one side repeated", DECODES, repeated_rows),
-        Control("a window of a fixed number of rows", GROWS, fixed_window),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("uncompressed rows as packed", PACKED, wasteful),
+        Control("structured rows presented as opaque", DECODES, _control(variant="structured rows")),
+        Control("the keys of one side repeated", DECODES, _control(variant="repeated keys")),
+        Control("a window of a fixed number of rows", GROWS, _control(sizes=(8, 16, 32), really="window")),
+        Control("state outside the bytes", CARRIES, _control(really="leaking")),
+        Control("uncompressed rows as packed", PACKED, _control(["packed"], really="exact")),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

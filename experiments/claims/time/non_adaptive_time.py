@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from scipy.special import bdtr, bdtrc
 
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.time.probes import ProbedStore, UndeclaredReadError
 from kvfloor.experiments.claims.time.probing_readers import ADAPTIVE, READERS, HashIndex, Shape
+from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import where
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.projections import gaussian_keys
@@ -36,39 +39,9 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return every non-adaptive reader over its probes, and the adaptive one over the number of tokens."""
     tokens = 384 if scale == "quick" else 1536
     blocks = 2 if scale == "quick" else 8
-    fixed = cells(reader=list(READERS), tokens=[tokens], share=SHARES, blocks=[blocks])
+    fixed = cells(reader=list(READERS), tokens=tokens, share=SHARES, blocks=blocks)
     lengths = (96, 384, 1536) if scale == "quick" else (96, 384, 1536, 6144)
-    return fixed + cells(reader=[ADAPTIVE], tokens=lengths)
-
-
-def one_probe_more(scale: Scale) -> list[dict[str, Any]]:
-    """Return readers that read one entry more than they declared."""
-    return cells(reader=["optimal", "random"], tokens=[384], share=[1 / 3], undeclared=[1])
-
-
-def one_probe_fewer(scale: Scale) -> list[dict[str, Any]]:
-    """Return readers that read one entry fewer than they declared and count."""
-    return cells(reader=["optimal", "random"], tokens=[384], share=[1 / 3], undeclared=[-1])
-
-
-def forgetful(scale: Scale) -> list[dict[str, Any]]:
-    """Return the optimal reader with a tenth of what it read lost."""
-    return cells(reader=["optimal"], tokens=[384], share=[1 / 2, 1.0], lost=[0.1])
-
-
-def biased_bits(scale: Scale) -> list[dict[str, Any]]:
-    """Return bits that are 1 with probability 0.6, which the majority of those read gives away."""
-    return cells(reader=["majority"], tokens=[384], share=[1 / 4, 1 / 2], ones=[0.6])
-
-
-def taken_at_its_word(scale: Scale) -> list[dict[str, Any]]:
-    """Return an adaptive reader as a non-adaptive one that says it reads an eighth of the entries."""
-    return cells(reader=[ADAPTIVE], tokens=[96], said_share=[1 / 8])
-
-
-def foreign_index(scale: Scale) -> list[dict[str, Any]]:
-    """Return an adaptive reader whose index is over other keys."""
-    return cells(reader=[ADAPTIVE], tokens=[384], foreign=[True])
+    return fixed + cells(reader=ADAPTIVE, tokens=lengths)
 
 
 class Read(TypedDict):
@@ -177,7 +150,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
         above = min(chance_above(r.measured) for r in answered) * len(answered)
         evidence = {"readers": len(answered), "least_p_value": min(above, 1.0), "false_alarm": FALSE_ALARM}
         checks.append(Check(LINE, above > FALSE_ALARM, evidence))
-    optimal = [r.measured for r in answered if r.parameters["reader"] == "optimal"]
+    optimal = [r.measured for r in where(answered, reader="optimal")]
     if optimal:
         off = 2 * min(min(chance_above(row), chance_below(row)) for row in optimal) * len(optimal)
         evidence = {"plays": len(optimal), "least_p_value": min(off, 1.0), "false_alarm": FALSE_ALARM}
@@ -241,7 +214,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     """Draw success over probes, and the probes that success 2/3 takes over the number of entries."""
     figure, (left, right) = new_figure(2, width=4.7, height=3.9)
     _draw_success(left, records)
-    _draw_probes(right, [r.measured for r in records if r.parameters["reader"] == ADAPTIVE])
+    _draw_probes(right, [r.measured for r in where(records, reader=ADAPTIVE)])
     return figure
 
 
@@ -250,20 +223,20 @@ def _draw_success(axes: "Axes", records: Sequence[Record]) -> None:
     ramp = np.linspace(0, 1, 2)
     shade_impossible(axes, ramp, 0.5 + ramp / 2, 1.03)
     axes.plot(ramp, 0.5 + ramp / 2, color=THEORY, label="1/2 + T/(2N)")
-    sizes = {"optimal": 11, "random": 8, "majority": 6, "attention": 4}
-    for name, colour, marker in zip(READERS, COLOURS, "osD^", strict=False):
-        rows = [r.measured for r in records if r.parameters["reader"] == name]
+    looks = {"optimal": ("o", 11, "first T entries"), "random": ("s", 8, "random entries, coins"),
+             "majority": ("D", 6, "random entries, majority"), "attention": ("^", 4, "attention to fixed tokens")}  # fmt: skip
+    for name, colour in zip(READERS, COLOURS, strict=False):
+        marker, size, label = looks[name]
+        rows = [r.measured for r in where(records, reader=name)]
         axes.plot([row["probes"] / row["entries"] for row in rows], [row["right"] / row["entries"] for row in rows],
-                  marker, color=colour, markersize=sizes[name], markerfacecolor="none",
-                  label={"optimal": "first T entries", "random": "random entries, coins",
-                         "majority": "random entries, majority", "attention": "attention to fixed tokens"}[name])  # fmt: skip
-    rows = [r.measured for r in records if r.parameters["reader"] == ADAPTIVE]
+                  marker, color=colour, markersize=size, markerfacecolor="none", label=label)  # fmt: skip
+    rows = [r.measured for r in where(records, reader=ADAPTIVE)]
     axes.plot([row["most_probes"] / row["entries"] for row in rows], [row["right"] / row["asked"] for row in rows],
               "*", color=COLOURS[4], markersize=11, markeredgecolor="black", markeredgewidth=0.5,
               label="adaptive: index over keys")  # fmt: skip
     axes.set(xlim=(-0.02, 1.02), ylim=(0.47, 1.03), xlabel="entries read, T / N",
              ylabel="queries answered rightly", title="a   Probes fixed beforehand")  # fmt: skip
-    axes.text(0.12, 0.82, "closed to\nnon-adaptive readers", style="italic", color="#555555")
+    closed(axes, 0.12, 0.82, "closed to\nnon-adaptive readers")
     axes.legend(loc="lower right")
 
 
@@ -279,7 +252,7 @@ def _draw_probes(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
     axes.set(xscale="log", yscale="log", xlim=(ramp[0], ramp[-1]), ylim=(20, ramp[-1] * 6),
              xlabel="stored bits, N = n d_v", ylabel="entries read for a query, T",
              title="b   Probes for success 2/3 and more")  # fmt: skip
-    axes.text(ramp[-5], 34, "closed to non-adaptive readers", style="italic", color="#555555", ha="right")
+    closed(axes, ramp[-5], 34, "closed to non-adaptive readers", ha="right")
     axes.legend(loc="upper left")
 
 
@@ -293,22 +266,38 @@ CLAIM = Claim(
         "which looks at the query, answers with few probes."
     ),
     theory="6",
-    module="kvfloor.experiments.claims.time.non_adaptive_time",
     checks=(HONEST, MEETS, LINE, BEATS),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("one probe more than declared", HONEST, one_probe_more),
-        Control("one probe fewer than counted", HONEST, one_probe_fewer),
-        Control("a tenth of what was read is lost", MEETS, forgetful),
-        Control("bits that are not uniform", LINE, biased_bits),
-        Control("an adaptive reader taken at its word", LINE, taken_at_its_word),
-        Control("an index over other keys", BEATS, foreign_index),
+        Control(
+            "one probe more than declared",
+            HONEST,
+            cells(reader=["optimal", "random"], tokens=384, share=1 / 3, undeclared=1),
+        ),
+        Control(
+            "one probe fewer than counted",
+            HONEST,
+            cells(reader=["optimal", "random"], tokens=384, share=1 / 3, undeclared=-1),
+        ),
+        Control(
+            "a tenth of what was read is lost",
+            MEETS,
+            cells(reader="optimal", tokens=384, share=[1 / 2, 1.0], lost=0.1),
+        ),
+        Control(
+            "bits that are not uniform",
+            LINE,
+            cells(reader="majority", tokens=384, share=[1 / 4, 1 / 2], ones=0.6),
+        ),
+        Control(
+            "an adaptive reader taken at its word", LINE, cells(reader=ADAPTIVE, tokens=96, said_share=1 / 8)
+        ),
+        Control("an index over other keys", BEATS, cells(reader=ADAPTIVE, tokens=384, foreign=True)),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

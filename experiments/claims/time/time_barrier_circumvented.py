@@ -10,13 +10,17 @@ from scipy import stats
 from kvfloor.attention.caches import resolve
 from kvfloor.attention.caches.base import Coins, StreamCache
 from kvfloor.attention.knn import CellIndex, ExactIndex, KeyIndex
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.parties import write
-from kvfloor.experiments.game.protocol import Transcript
+from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Decoded
+from kvfloor.experiments.judging.plays import accuracy, transcript
+from kvfloor.experiments.judging.rows import series, value, where
+from kvfloor.experiments.judging.scaling import fitted_exponent
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
@@ -41,33 +45,13 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     tokens = (
         [256, 512, 1024, 2048, 4096] if scale == "quick" else [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]
     )
-    adaptive = cells(reader=["adaptive"], tokens=tokens, blocks=[2])
-    return adaptive + cells(reader=["non-adaptive"], tokens=[1024], share=SHARES)
+    adaptive = cells(reader="adaptive", tokens=tokens, blocks=2)
+    return adaptive + cells(reader="non-adaptive", tokens=1024, share=SHARES)
 
 
 def _control(fault: str) -> list[dict[str, Any]]:
     """Return small instances with something false about them."""
-    return cells(reader=["adaptive"], tokens=[256, 512, 1024], fault=[fault], blocks=[2])
-
-
-def turned_queries(scale: Scale) -> list[dict[str, Any]]:
-    """Return readers that look in the cell of another key."""
-    return _control("turned")
-
-
-def every_key(scale: Scale) -> list[dict[str, Any]]:
-    """Return readers that score every key."""
-    return _control("exact")
-
-
-def adaptive_as_not(scale: Scale) -> list[dict[str, Any]]:
-    """Return an adaptive reader under the name of a non-adaptive one."""
-    return cells(reader=["non-adaptive"], tokens=[1024], share=[0.25, 0.5], fault=["adaptive"])
-
-
-def hidden_state(scale: Scale) -> list[dict[str, Any]]:
-    """Return caches that keep their state outside the bytes."""
-    return _control("leak")
+    return cells(reader="adaptive", tokens=[256, 512, 1024], fault=fault, blocks=2)
 
 
 class Measured(Decoded):
@@ -149,50 +133,36 @@ def _fixed(
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check both readers, the growth of the probes, and the certificate on every row."""
-    adaptive = [r for r in records if r.parameters["reader"] == "adaptive"]
-    fixed = [r for r in records if r.parameters["reader"] == "non-adaptive"]
+    adaptive, fixed = (where(records, reader=reader) for reader in ("adaptive", "non-adaptive"))
     checks = []
     if adaptive:
         errors = [r.measured["errors"] for r in adaptive]
         checks.append(Check(ADAPTIVE, not any(errors), {"plays": len(adaptive), "errors": sum(errors)}))
-        tokens = np.log([r.parameters["tokens"] for r in adaptive])
-        fit = stats.linregress(tokens, np.log([r.measured["mean_probes"] for r in adaptive]))
-        half = float(stats.t.isf(FALSE_ALARM / 2, len(adaptive) - 2) * fit.stderr)
-        evidence = {
-            "exponent": float(fit.slope),
-            "interval": [float(fit.slope) - half, float(fit.slope) + half],
-        }
-        checks.append(Check(SUBLINEAR, bool(fit.slope + half < 1), {**evidence, "false_alarm": FALSE_ALARM}))
+        tokens, probes = ([value(r, name) for r in adaptive] for name in ("tokens", "mean_probes"))
+        exponent, *interval = fitted_exponent(tokens, probes, FALSE_ALARM)
+        evidence = {"exponent": exponent, "interval": interval, "false_alarm": FALSE_ALARM}
+        checks.append(Check(SUBLINEAR, interval[1] < 1, evidence))
         could = [_line(r.measured["most_probes"], r.parameters["tokens"]) for r in adaptive]
-        reached = [1 - r.measured["errors"] / r.measured["symbols"] for r in adaptive]
+        reached = [accuracy(r) for r in adaptive]
         passed = all(own > other for own, other in zip(reached, could, strict=True))
         checks.append(Check(BARRIER, passed, {"least_success": min(reached), "non_adaptive_success": could}))
     if fixed:
         level = FALSE_ALARM / len(fixed)
         gaps, passed = {}, True
         for r in fixed:
-            row, line = (
-                r.measured,
-                _line(r.parameters["share"] * r.parameters["tokens"], r.parameters["tokens"]),
-            )
-            gaps[f"{r.parameters['share']:g}"] = 1 - row["errors"] / row["symbols"] - line
-            guessed = round(row["symbols"] * (1 - r.parameters["share"]))
+            share, tokens, row = r.parameters["share"], r.parameters["tokens"], r.measured
+            gaps[f"{share:g}"] = accuracy(r) - _line(share * tokens, tokens)
+            guessed = round(row["symbols"] * (1 - share))
             rest = stats.binom(guessed, 0.5)
             low, high = rest.ppf(level / 2), rest.ppf(1 - level / 2)
             passed &= bool(low <= row["errors"] <= high)
         checks.append(Check(LINE, passed, {"success_above_line": gaps, "false_alarm": FALSE_ALARM}))
-    below = [r.parameters for r in records if _transcript(r).impossible()]
-    slack = min(_transcript(r).wire_bits - _transcript(r).certificate().certified_bits for r in records)
-    checks.append(
-        Check(FLOOR, not below, {"plays": len(records), "below": len(below), "least_slack_bits": slack})
-    )
+    transcripts = [transcript(r.measured) for r in records]
+    below = sum(t.impossible() for t in transcripts)
+    slack = min(t.wire_bits - t.certificate().certified_bits for t in transcripts)
+    evidence = {"plays": len(records), "below": below, "least_slack_bits": slack}
+    checks.append(Check(FLOOR, not below, evidence))
     return checks
-
-
-def _transcript(record: Record) -> Transcript:
-    """Return a row as the transcript it came from."""
-    row = record.measured
-    return Transcript(row["wire_bits"], row["errors"], row["symbols"], row["symbols"], 2)
 
 
 def _line(probes: float, tokens: int) -> float:
@@ -203,18 +173,17 @@ def _line(probes: float, tokens: int) -> float:
 def draw(records: Sequence[Record]) -> "Figure":
     """Draw success over probes, probes over n, and the bytes beside the floor."""
     figure, (success, probes, space) = new_figure(3, width=3.8, height=3.6)
-    adaptive = [r for r in records if r.parameters["reader"] == "adaptive"]
-    fixed = [r for r in records if r.parameters["reader"] == "non-adaptive"]
+    adaptive, fixed = (where(records, reader=reader) for reader in ("adaptive", "non-adaptive"))
     share = np.linspace(0, 1, 50)
     shade_impossible(success, share, 0.5 + share / 2, 1.05)
     success.plot(share, 0.5 + share / 2, color=THEORY, linewidth=1.2, label="non-adaptive line 1/2 + T/2n")
-    success.plot([r.parameters["share"] for r in fixed], [1 - r.measured["errors"] / r.measured["symbols"] for r in fixed],
-                 "s", color=COLOURS[1], markerfacecolor="none", label="non-adaptive reader")  # fmt: skip
+    success.plot(*series(fixed, "share", accuracy), "s", color=COLOURS[1], markerfacecolor="none",
+                 label="non-adaptive reader")  # fmt: skip
     sizes = [r.parameters["tokens"] for r in adaptive]
     success.plot([r.measured["mean_probes"] / n for r, n in zip(adaptive, sizes, strict=True)],
-                 [1 - r.measured["errors"] / r.measured["symbols"] for r in adaptive], "o", color=COLOURS[0],
+                 [accuracy(r) for r in adaptive], "o", color=COLOURS[0],
                  label=f"adaptive, n = {min(sizes):,} to {max(sizes):,}")  # fmt: skip
-    success.text(0.3, 0.84, "closed to\nnon-adaptive readers", style="italic", color="#555555", ha="center")
+    closed(success, 0.3, 0.84, "closed to\nnon-adaptive readers", ha="center")
     success.set(ylim=(0.45, 1.05), xlabel="probes for a query, of n", ylabel="bits decoded rightly",
                 title="a   Adaptivity passes the time barrier")  # fmt: skip
     success.legend(loc="lower right", fontsize=7)
@@ -234,26 +203,18 @@ def draw(records: Sequence[Record]) -> "Figure":
                title="b   Probes grow as √n")  # fmt: skip
     probes.legend(loc="upper left", fontsize=7)
 
-    bits = [_transcript(r).certificate().certified_bits for r in adaptive]
-    order = np.argsort(sizes)
-    floor = np.array(bits)[order]
-    shade_impossible(space, np.array(sizes)[order], 1e3, floor)
-    space.plot(np.array(sizes)[order], floor, color=THEORY, linewidth=1.2, label="certified floor")
-    space.plot(
-        sizes,
-        [r.measured["wire_bits"] for r in adaptive],
-        "o",
-        color=COLOURS[0],
-        label="the adaptive reader's cache",
+    ordered, floor, wire = series(
+        adaptive, "tokens", lambda r: transcript(r.measured).certificate().certified_bits, "wire_bits"
     )
-    space.text(1500, 9e3, "closed to\nevery cache", style="italic", color="#555555", ha="center")
-    space.set(xscale="log", yscale="log", ylim=(5e3, 2 * max(r.measured["wire_bits"] for r in adaptive)), xlabel="tokens n",
+    shade_impossible(space, ordered, 1e3, floor)
+    space.plot(ordered, floor, color=THEORY, linewidth=1.2, label="certified floor")
+    space.plot(ordered, wire, "o", color=COLOURS[0], label="the adaptive reader's cache")
+    closed(space, 1500, 9e3, "closed to\nevery cache", ha="center")
+    space.set(xscale="log", yscale="log", ylim=(5e3, 2 * max(wire)), xlabel="tokens n",
               ylabel="bits on the wire", title="c   The space barrier stands")  # fmt: skip
     space.legend(loc="upper left", fontsize=7)
     for axes in (probes, space):
-        shown = sorted(set(sizes))[::2]
-        axes.set_xticks(shown, [f"{n:,}" for n in shown])
-        axes.minorticks_off()
+        ticks(axes, sorted(set(sizes))[::2], "{:,}")
     return figure
 
 
@@ -267,21 +228,23 @@ CLAIM = Claim(
         "most 1/2 + T/(2n); its cache is not below the space floor."
     ),
     theory="6",
-    module="kvfloor.experiments.claims.time.time_barrier_circumvented",
     checks=(ADAPTIVE, SUBLINEAR, BARRIER, LINE, FLOOR),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("queries that look in another's cell", ADAPTIVE, turned_queries),
-        Control("every key scored", SUBLINEAR, every_key),
-        Control("as many probes as tokens", BARRIER, every_key),
-        Control("an adaptive reader called non-adaptive", LINE, adaptive_as_not),
-        Control("state outside the bytes", FLOOR, hidden_state),
+        Control("queries that look in another's cell", ADAPTIVE, _control("turned")),
+        Control("every key scored", SUBLINEAR, _control("exact")),
+        Control("as many probes as tokens", BARRIER, _control("exact")),
+        Control(
+            "an adaptive reader called non-adaptive",
+            LINE,
+            cells(reader="non-adaptive", tokens=1024, share=[0.25, 0.5], fault="adaptive"),
+        ),
+        Control("state outside the bytes", FLOOR, _control("leak")),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

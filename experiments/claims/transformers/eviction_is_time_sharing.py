@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
-from kvfloor.attention.engines.transformers.model import Model
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game import real
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.measured import Compressed
+from kvfloor.experiments.judging.plays import accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,21 +51,6 @@ def _cell(name: str, removed: float, tokens: int, **more: Any) -> dict[str, Any]
     return {"press": name, "removed": removed, "tokens": tokens, **more}
 
 
-def nominal_fraction(scale: Scale) -> list[dict[str, Any]]:
-    """Return a method that keeps more than it says, judged by what it says."""
-    return [_cell("PyramidKVPress", 0.5, 512, fraction="nominal")]
-
-
-def merging_as_dropping(scale: Scale) -> list[dict[str, Any]]:
-    """Return a method that mixes values, presented as dropping tokens."""
-    return [_cell(MERGING, share, 512, kv_heads=MIXING_HEADS, presented="dropping") for share in (0.75, 0.9)]
-
-
-def dropping_as_merging(scale: Scale) -> list[dict[str, Any]]:
-    """Return a method that drops tokens, presented as mixing values."""
-    return [_cell("KnormPress", share, 512, presented="mixing") for share in (0.5, 0.75)]
-
-
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once, and once more with other values to see whether the choice of tokens depends on them."""
     removed, tokens = parameters["removed"], parameters["tokens"]
@@ -72,13 +59,13 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
         budget = f"target_size={round((1 - removed) * tokens)}"
     heads = parameters.get("kv_heads", 1)
     spec = f"kvpress:{parameters['press']},{budget}"
-    return cast(Compressed, real.measure(real.Setting(spec, Model(heads=heads), tokens, DIM), randomness))
+    return counted(TransformerCache(spec, f"llama:heads={heads}"), tokens, DIM, randomness)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check every method against the line, by the interval that its kind of choice allows."""
     rows = [(f"{r.parameters['press']} {r.parameters['removed']}", _kind(r), r) for r in records]
-    offsets = {name: _accuracy(r) - (1 + _fraction(r)) / 2 for name, _, r in rows}
+    offsets = {name: accuracy(r) - (1 + _fraction(r)) / 2 for name, _, r in rows}
     checks = []
     dropping = {name: r for name, kind, r in rows if kind == "dropping"}
     for title, fixed in ((ANY, False), (BLIND, True)):
@@ -141,11 +128,6 @@ def _blind(record: Record) -> bool:
     return bool(record.measured["chosen_blindly"]) or "presented" in record.parameters
 
 
-def _accuracy(record: Record) -> float:
-    """Return the share of bits decoded rightly."""
-    return 1.0 - float(record.measured["errors"] / record.measured["symbols"])
-
-
 def _fraction(record: Record) -> float:
     """Return the share of the cache that is kept: tokens, or bits where there are no whole tokens."""
     measured = record.measured
@@ -173,22 +155,16 @@ def draw(records: Sequence[Record]) -> "Figure":
         look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": "none"}
         methods = len({r.parameters["press"] for r in found})
         label = f"{label} ({methods} method{'s' * (methods > 1)})"
-        wide.plot(fractions, [_accuracy(r) for r in found], **look, label=label)
-        offsets = [100 * (_accuracy(r) - (1 + _fraction(r)) / 2) for r in found]
+        wide.plot(fractions, [accuracy(r) for r in found], **look, label=label)
+        offsets = [100 * (accuracy(r) - (1 + _fraction(r)) / 2) for r in found]
         own = [100 * slack(r, len(records), fixed=True) for r in found] if marker == "s" else None
         near.errorbar(fractions, offsets, yerr=own, capsize=3, linewidth=1, **look)
     ordered = sorted((r for r in records if _kind(r) == "dropping"), key=_fraction)
     for fixed, style, label in ((True, "-", "fixed choice"), (False, "--", "any choice")):
         slacks = [100 * slack(r, len(records), fixed=fixed) for r in ordered]
-        for sign in (1, -1):
-            near.plot(
-                [_fraction(r) for r in ordered],
-                [sign * s for s in slacks],
-                style,
-                color=THEORY,
-                linewidth=0.9,
-                label=f"interval of {label}" if sign == 1 else None,
-            )
+        fractions = [_fraction(r) for r in ordered]
+        for sign, name in ((1, f"interval of {label}"), (-1, None)):
+            near.plot(fractions, [sign * s for s in slacks], style, color=THEORY, linewidth=0.9, label=name)
     wide.set(xlim=(0, 1.02), ylim=(0.48, 1.02), xlabel="measured fraction f of the cache that is kept")
     wide.set(ylabel="hidden bits decoded rightly", title="a   Every method over its budgets")
     near.set(xlim=(0, 1.02), xlabel="measured fraction f of the cache that is kept")
@@ -207,20 +183,33 @@ CLAIM = Claim(
         "what the choice of the tokens can tell; a method that mixes values can decode more."
     ),
     theory="12",
-    module="kvfloor.experiments.claims.transformers.eviction_is_time_sharing",
     checks=(ANY, BLIND, MIXING),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("the stated fraction in the place of the measured one", ANY, nominal_fraction),
-        Control("merging as dropping", BLIND, merging_as_dropping),
-        Control("dropping as merging", MIXING, dropping_as_merging),
+        Control(
+            "the stated fraction in the place of the measured one",
+            ANY,
+            [_cell("PyramidKVPress", 0.5, 512, fraction="nominal")],
+        ),
+        Control(
+            "merging as dropping",
+            BLIND,
+            [
+                _cell(MERGING, share, 512, kv_heads=MIXING_HEADS, presented="dropping")
+                for share in (0.75, 0.9)
+            ],
+        ),
+        Control(
+            "dropping as merging",
+            MIXING,
+            [_cell("KnormPress", share, 512, presented="mixing") for share in (0.5, 0.75)],
+        ),
     ),
     requires=REQUIRES,
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

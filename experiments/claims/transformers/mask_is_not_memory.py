@@ -1,12 +1,14 @@
 """A mask frees no memory: methods that mask what they drop allocate the full cache (theory 12)."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game import real
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Compressed
@@ -19,6 +21,7 @@ MASKS = "a method that masks takes the full cache, in memory and on the wire"
 SAYS = "a method that masks says that it takes less"
 DROPS = "a method that drops takes exactly the tokens it keeps"
 
+DIM = 64
 MASKING = {
     "AdaKV": "kvpress:AdaKVPress,press=SnapKVPress,compression_ratio={removed}",
     "CriticalAdaKV": "kvpress:CriticalAdaKVPress,press=SnapKVPress,compression_ratio={removed}",
@@ -41,29 +44,20 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
         (512, (0.25, 0.5, 0.75, 0.9)) if scale == "quick" else (2048, (0.1, 0.25, 0.5, 0.75, 0.9))
     )
     methods = list({**MASKING, **DROPPING}.items())
-    return cells(tokens=[tokens], method=methods, removed=removed)
+    return cells(tokens=tokens, method=methods, removed=removed)
 
 
-def dropping_as_masking(scale: Scale) -> list[dict[str, Any]]:
-    """Return methods that drop, presented as masking."""
-    return cells(tokens=[256], method=list(DROPPING.items()), removed=[0.5], presented=["masking"])
-
-
-def full_as_masking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a full cache, which says so, presented as masking."""
-    method = ["full", "transformers:DynamicCache"]
-    return cells(tokens=[256], method=[method], removed=[0.0], presented=["masking"])
-
-
-def masking_as_dropping(scale: Scale) -> list[dict[str, Any]]:
-    """Return methods that mask, presented as dropping."""
-    return cells(tokens=[256], method=list(MASKING.items()), removed=[0.5], presented=["dropping"])
+def _presented(
+    as_kind: str, methods: Iterable[tuple[str, str]], removed: float = 0.5
+) -> list[dict[str, Any]]:
+    """Return methods presented as of another kind."""
+    return cells(tokens=256, method=list(methods), removed=removed, presented=as_kind)
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Compressed:
     """Play once and count the cache in every way."""
     spec = parameters["method"][1].format(removed=parameters["removed"])
-    return cast(Compressed, real.measure(real.Setting(spec, tokens=parameters["tokens"]), randomness))
+    return counted(TransformerCache(spec), parameters["tokens"], DIM, randomness)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
@@ -119,17 +113,9 @@ def draw(records: Sequence[Record]) -> "Figure":
     for i, name in enumerate([*MASKING, *DROPPING]):
         points = [r.measured for r in records if r.parameters["method"][0] == name]
         masked = name in MASKING
-        axes.plot(
-            [_nominal(m) for m in points],
-            [_share(m) for m in points],
-            marker=markers[i],
-            markersize=7,
-            markerfacecolor="none",
-            linestyle=":" if masked else "none",
-            linewidth=0.8,
-            color=COLOURS[1] if masked else COLOURS[0],
-            label=f"{name} ({'masks' if masked else 'drops'})",
-        )
+        look = {"linestyle": ":" if masked else "none", "color": COLOURS[1] if masked else COLOURS[0]}
+        axes.plot([_nominal(m) for m in points], [_share(m) for m in points], marker=markers[i], markersize=7,
+                  markerfacecolor="none", linewidth=0.8, label=f"{name} ({'masks' if masked else 'drops'})", **look)  # fmt: skip
     axes.set(
         xlim=(0, 1),
         ylim=(0, 2.2),
@@ -150,20 +136,22 @@ CLAIM = Claim(
         "on the wire, whatever size they state; methods that remove entries occupy exactly what they keep."
     ),
     theory="12",
-    module="kvfloor.experiments.claims.transformers.mask_is_not_memory",
     checks=(MASKS, SAYS, DROPS),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("methods that drop, as masking", MASKS, dropping_as_masking),
-        Control("the full cache, as masking", SAYS, full_as_masking),
-        Control("methods that mask, as dropping", DROPS, masking_as_dropping),
+        Control("methods that drop, as masking", MASKS, _presented("masking", DROPPING.items())),
+        Control(
+            "the full cache, as masking",
+            SAYS,
+            _presented("masking", [("full", "transformers:DynamicCache")], removed=0.0),
+        ),
+        Control("methods that mask, as dropping", DROPS, _presented("dropping", MASKING.items())),
     ),
     requires=REQUIRES,
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Decoded
-from kvfloor.reductions.encodings.heads import MultiHeadEncoding
+from kvfloor.experiments.judging.plays import accuracy, transcript
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.encodings.protocol import Encoding
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
-from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens
 from kvfloor.reductions.keys.known import Keys
 
 if TYPE_CHECKING:
@@ -41,39 +45,14 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     shares = np.linspace(0.1, 1.9, 10 if scale == "quick" else 28)
     budgets = sorted({1, 3, 5, CONTENTS + 1, average, *(int(share * average) for share in shares)})
     return cells(
-        stream=["mixed", "hard"], side=[side], average=[average], contextual_tokens=budgets, rule=["window"]
+        stream=["mixed", "hard"], side=side, average=average, contextual_tokens=budgets, rule="window"
     )
 
 
 def _control(streams: Sequence[str], budgets: Sequence[int], **change: Any) -> list[dict[str, Any]]:
     """Return a few plays on a small pyramid with something false about them."""
-    plain = cells(stream=streams, side=[32], average=[171], contextual_tokens=budgets)
+    plain = cells(stream=streams, side=32, average=171, contextual_tokens=budgets)
     return [{**cell, **change} for cell in plain]
-
-
-def calibrated_elsewhere(scale: Scale) -> list[dict[str, Any]]:
-    """Return heads that were classified on the hard instance."""
-    return _control(["mixed"], [CONTENTS + 1], calibration="hard")
-
-
-def half_the_budget(scale: Scale) -> list[dict[str, Any]]:
-    """Return windows of half the size that they state."""
-    return _control(["mixed"], [CONTENTS + 1], halved=True)
-
-
-def wrong_way_round(scale: Scale) -> list[dict[str, Any]]:
-    """Return budgets that contextual and structural heads have exchanged."""
-    return _control(["mixed"], [171, CONTENTS + 1], exchanged=True)
-
-
-def mixed_as_hard(scale: Scale) -> list[dict[str, Any]]:
-    """Return the stream where heads differ, presented as the hard instance."""
-    return [{**cell, "really": "mixed"} for cell in _control(["hard"], [171, CONTENTS + 1])]
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return _control(["hard"], [171], cache="kvfloor.experiments.game.cheats:ModuleGlobal")
 
 
 def heads(stream: str, tokens: int, rng: np.random.Generator) -> list[Encoding]:
@@ -188,11 +167,8 @@ def judge(records: Sequence[Record]) -> list[Check]:
     ]
     checks.append(Check(EVICTED, max(beyond) <= 1, {"largest_deviation_over_slack": max(beyond)}))
     for name, stream in ((HELPS, "mixed"), (USELESS, "hard")):
-        errors = {
-            r.parameters["contextual_tokens"]: r.measured["errors"]
-            for r in records
-            if r.parameters["stream"] == stream
-        }
+        rows = where(records, stream=stream)
+        errors = {r.parameters["contextual_tokens"]: r.measured["errors"] for r in rows}
         average = records[0].parameters["average"]
         if average in errors and len(errors) > 1:
             slack = 2 * max(_slack(_lost(r), len(records)) for r in records)
@@ -200,15 +176,9 @@ def judge(records: Sequence[Record]) -> list[Check]:
             helps = gains.get(CONTENTS + 1, 0) > slack
             passed = helps if stream == "mixed" else max(gains.values()) <= slack
             checks.append(Check(name, passed, {"fewer_errors_than_equal": gains, "slack": slack}))
-    below = [r.parameters["contextual_tokens"] for r in records if _transcript(r).impossible()]
+    below = [r.parameters["contextual_tokens"] for r in records if transcript(r.measured).impossible()]
     checks.append(Check(FRONTIER, not below, {"plays": len(records), "below": below}))
     return checks
-
-
-def _transcript(record: Record) -> Transcript:
-    """Return a row as the transcript it came from."""
-    row = record.measured
-    return Transcript(row["wire_bits"], row["errors"], row["symbols"], row["symbols"], 2)
 
 
 def _lost(record: Record) -> int:
@@ -232,29 +202,23 @@ def draw(records: Sequence[Record]) -> "Figure":
         ("hard", "s", "hard instance: every head holds n tokens"),
     )
     for (stream, marker, label), colour in zip(looks, COLOURS, strict=False):
-        rows = sorted(
-            (r.parameters["contextual_tokens"], r.measured["errors"] / r.measured["symbols"])
-            for r in records
-            if r.parameters["stream"] == stream
-        )
-        symbols = next(r.measured["symbols"] for r in records if r.parameters["stream"] == stream)
+        rows = where(records, stream=stream)
+        symbols = rows[0].measured["symbols"]
         predicted = [1 - lost_bits(stream, tokens, average, int(b)) / 2 / symbols for b in budgets]
         axes.plot(budgets, predicted, color=colour, linewidth=1, linestyle="-" if stream == "mixed" else "--")
-        axes.plot([b for b, _ in rows], [1 - wrong for _, wrong in rows], marker, color=colour,
-                  markerfacecolor="none", label=label)  # fmt: skip
-    axes.axvline(average, color="#777777", linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "equal budgets",
-        (average, 0.86),
-        (-4, 0),
-        textcoords="offset points",
-        rotation=90,
-        ha="right",
-        fontsize=8,
-    )
-    axes.axvline(CONTENTS + 1, color="#777777", linewidth=0.8, linestyle=":")
-    axes.annotate("head-aware budgets", (CONTENTS + 1, 0.77), (-4, 0), textcoords="offset points", rotation=90, ha="right",
-                  fontsize=8)  # fmt: skip
+        axes.plot(
+            *series(rows, "contextual_tokens", accuracy),
+            marker,
+            color=colour,
+            markerfacecolor="none",
+            label=label,
+        )
+    marks = ((average, 0.86, "equal budgets"), (CONTENTS + 1, 0.77, "head-aware budgets"))
+    for place, height, text in marks:
+        axes.axvline(place, color="#777777", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            text, (place, height), (-4, 0), textcoords="offset points", rotation=90, ha="right", fontsize=8
+        )
     axes.plot([], [], color="#777777", linewidth=1, label="lines: half of the evicted bits are wrong")
     axes.set(xscale="log", ylim=(0.48, 1.03), xlabel="tokens kept for each contextual head, at the same total",
              ylabel="hidden bits decoded rightly",
@@ -273,21 +237,27 @@ CLAIM = Claim(
         "every split errs alike: half of the bits that it evicts."
     ),
     theory="8",
-    module="kvfloor.experiments.claims.visual.head_budgets",
     checks=(CLASSIFIED, EVICTED, HELPS, USELESS, FRONTIER),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("heads classified on another stream", CLASSIFIED, calibrated_elsewhere),
-        Control("windows of half the stated size", EVICTED, half_the_budget),
-        Control("the budgets exchanged", HELPS, wrong_way_round),
-        Control("the mixed stream as the hard instance", USELESS, mixed_as_hard),
-        Control("state outside the bytes", FRONTIER, leaking),
+        Control(
+            "heads classified on another stream",
+            CLASSIFIED,
+            _control(["mixed"], [CONTENTS + 1], calibration="hard"),
+        ),
+        Control("windows of half the stated size", EVICTED, _control(["mixed"], [CONTENTS + 1], halved=True)),
+        Control("the budgets exchanged", HELPS, _control(["mixed"], [171, CONTENTS + 1], exchanged=True)),
+        Control(
+            "the mixed stream as the hard instance",
+            USELESS,
+            [{**cell, "really": "mixed"} for cell in _control(["hard"], [171, CONTENTS + 1])],
+        ),
+        Control("state outside the bytes", FRONTIER, _control(["hard"], [171], cache=LEAKING)),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.drawing.barrier import draw_growth
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
@@ -13,17 +16,18 @@ from kvfloor.experiments.judging.barrier import (
     CHECKS,
     DECODES,
     GROWS,
+    LOST_BITS,
     PACKED,
-    draw_growth,
     judge_barrier,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.measured import Certified
+from kvfloor.experiments.judging.rows import series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.levels import BINARY
+from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.encodings.values import required_query_norm, values_reading
-from kvfloor.reductions.encodings.visual import halving_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys, hadamard_keys
 
@@ -34,7 +38,6 @@ LINEAR = "certified bits grow linearly in the number of tokens"
 
 DIM = VALUE_DIM = 64
 ETAS = (0.0, 0.5, 0.9)
-CERTIFICATE_BITS = 40 + 64 + 1  # what a certificate without errors falls short of the hidden bits by
 PYRAMIDS = {
     "next scales of VAR": [(side, side) for side in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)],
     "every side": [(side, side) for side in range(1, 15)],
@@ -44,15 +47,15 @@ CACHES = {
     "exact": "dense:dtype=float64",
     "packed": "bitpack",
     "prefix": "sinks:kept_tokens=22,sink_tokens=21",
-    "leaking": "kvfloor.experiments.game.cheats:ModuleGlobal",
+    "leaking": LEAKING,
 }
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return pyramids of doubling maps over the side of the last, and three other pyramids."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
-    doubling = cells(keys=["gaussian"], cache=["exact"], size=sizes, eta=ETAS)
-    doubling += cells(keys=["gaussian"], cache=["packed"], size=sizes, eta=[0.5])
+    doubling = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
+    doubling += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
     others = [
         {"keys": name, "cache": cache, "size": sizes[-1][0], "eta": eta}
         for name, sizes in PYRAMIDS.items()
@@ -66,37 +69,7 @@ def _control(
     caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (8, 16, 32), **change: Any
 ) -> list[dict[str, Any]]:
     """Return a few pyramids with something false about them."""
-    return [{**cell, **change} for cell in cells(keys=["gaussian"], cache=caches, size=sizes, eta=[0.0, 0.9])]
-
-
-def repeated_keys(scale: Scale) -> list[dict[str, Any]]:
-    """Return pyramids in which every key stands twice."""
-    return _control(variant="repeated keys")
-
-
-def forgotten_map(scale: Scale) -> list[dict[str, Any]]:
-    """Return orthogonal keys at the norm that is enough without the tokens of the last map."""
-    return [{**cell, "keys": "orthogonal"} for cell in _control(variant="forgotten map")]
-
-
-def strips(scale: Scale) -> list[dict[str, Any]]:
-    """Return maps of height 1, whose tokens grow as the side and not as its square."""
-    return _control(variant="strips", sizes=(8, 16, 32, 64))
-
-
-def first_maps_only(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that keeps the first 21 tokens, presented as exact."""
-    return _control(really="prefix", sizes=(8, 16, 32))
-
-
-def leaking(scale: Scale) -> list[dict[str, Any]]:
-    """Return a cache that hides its state outside the bytes."""
-    return _control(really="leaking")
-
-
-def wasteful(scale: Scale) -> list[dict[str, Any]]:
-    """Return an uncompressed cache, presented as packed."""
-    return _control(["packed"], really="exact")
+    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.9])]
 
 
 class Measured(Certified):
@@ -142,12 +115,12 @@ def judge(records: Sequence[Record]) -> list[Check]:
     """Check decoding, certificates, the exponent 2 in the side, packing, and the exponent 1 in the tokens."""
     # n^2/4 <= (n^2 - 1)/3 <= n^2/3 tokens precede a last map of side n >= 2.
     checks = judge_barrier(records, lambda side: (side**2 / 4 * VALUE_DIM, side**2 / 3 * VALUE_DIM))
-    exact = [r for r in records if r.parameters["cache"] == "exact"]
+    exact = where(records, cache="exact")
     tokens = [r.measured["earlier_tokens"] for r in exact]
     if len(set(tokens)) > 1:
         found = exponent(tokens, [r.measured["certified_bits"] for r in exact])
         hidden = [VALUE_DIM * count for count in tokens]
-        low, high = exponent_interval(tokens, [bits - CERTIFICATE_BITS for bits in hidden], hidden)
+        low, high = exponent_interval(tokens, [bits - LOST_BITS for bits in hidden], hidden)
         checks.append(Check(LINEAR, low <= found <= high, {"exponent_least_most": [found, low, high]}))
     return checks
 
@@ -160,23 +133,16 @@ def draw(records: Sequence[Record]) -> "Figure":
     looks = {"gaussian": ("o", "doubling sides")} | {
         name: (marker, name) for name, marker in zip(PYRAMIDS, "s^D", strict=True)
     }
-    exact = [r for r in records if r.parameters["eta"] == 0.5]
+    shown = where(records, eta=0.5)
     for (kind, (marker, label)), colour in zip(looks.items(), COLOURS, strict=False):
-        for cache, face in (("exact", "none"), ("packed", colour)):
-            points = sorted(
-                (
-                    r.measured["earlier_tokens"],
-                    r.measured["certified_bits" if cache == "exact" else "wire_bits"],
-                )
-                for r in exact
-                if (r.parameters["keys"], r.parameters["cache"]) == (kind, cache)
-            )
-            right.plot([n for n, _ in points], [bits / n for n, bits in points], marker, color=colour,
-                       markerfacecolor=face, label=label if cache == "exact" else None)  # fmt: skip
-    ends = [
-        min(r.measured["earlier_tokens"] for r in exact) * 0.8,
-        max(r.measured["earlier_tokens"] for r in exact) * 1.25,
-    ]
+        for cache, bits, face in (("exact", "certified_bits", "none"), ("packed", "wire_bits", colour)):
+            rows = where(shown, keys=kind, cache=cache)
+            tokens, carried = series(rows, "earlier_tokens", bits)
+            heights = [each / count for each, count in zip(carried, tokens, strict=True)]
+            right.plot(tokens, heights, marker, color=colour, markerfacecolor=face,
+                       label=label if cache == "exact" else None)  # fmt: skip
+    counts = [r.measured["earlier_tokens"] for r in shown]
+    ends = [min(counts) * 0.8, max(counts) * 1.25]
     shade_impossible(right, ends, 0, VALUE_DIM)
     right.axhline(VALUE_DIM, color=THEORY, label="hidden: d_v a token")
     right.plot([], [], "o", color="#777777", markerfacecolor="none", label="hollow: certified")
@@ -198,22 +164,24 @@ CLAIM = Claim(
         "earlier maps the same bits are linear, d_v a token, for every pyramid."
     ),
     theory="8",
-    module="kvfloor.experiments.claims.visual.visual_barrier",
     checks=(*CHECKS, LINEAR),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("every key stands twice", DECODES, repeated_keys),
-        Control("the last map left out of the guarantee", DECODES, forgotten_map),
-        Control("maps of height 1", GROWS, strips),
-        Control("the first maps only", LINEAR, first_maps_only),
-        Control("state outside the bytes", CARRIES, leaking),
-        Control("an uncompressed cache as packed", PACKED, wasteful),
+        Control("every key stands twice", DECODES, _control(variant="repeated keys")),
+        Control(
+            "the last map left out of the guarantee",
+            DECODES,
+            [{**cell, "keys": "orthogonal"} for cell in _control(variant="forgotten map")],
+        ),
+        Control("maps of height 1", GROWS, _control(variant="strips", sizes=(8, 16, 32, 64))),
+        Control("the first maps only", LINEAR, _control(really="prefix", sizes=(8, 16, 32))),
+        Control("state outside the bytes", CARRIES, _control(really="leaking")),
+        Control("an uncompressed cache as packed", PACKED, _control(["packed"], really="exact")),
     ),
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)

@@ -17,10 +17,15 @@ def bits(**arguments):
     return {bound.name: bound for bound in floors(**arguments).bounds}
 
 
+def below(found, expected):
+    """Return whether whole bits are what is expected, rounded down: Theorem A leaves out a fraction of a bit."""
+    return isinstance(found, int) and expected - 1 <= found < expected
+
+
 def test_theorem_b_gives_a_bit_a_value():
     found = bits(tokens=4096, dim=64)
-    assert found["values"].bits == pytest.approx(4096 * 64 - 104)
-    assert found["keys and values"].bits == pytest.approx(4096 * (31 + 64) - 104)
+    assert below(found["values"].bits, 4096 * 64 - 104)
+    assert below(found["keys and values"].bits, 4096 * (31 + 64) - 104)
 
 
 def test_the_query_norm_is_the_guaranteed_one():
@@ -37,16 +42,18 @@ def test_accuracy_has_its_price():
 def test_floors_are_those_of_the_atlas():
     shape = Shape(4096, 64, 64, eta=0.1)
     found = bits(tokens=4096, dim=64, eta=0.1)
-    assert max(bound.bits for bound in found.values()) == floor_bits(TRANSFORMER, shape)
-    assert [bound.bits for bound in found.values()] == [f.bits for f in floors_of(TRANSFORMER, shape)]
+    assert max(bound.bits for bound in found.values()) == math.floor(floor_bits(TRANSFORMER, shape))
+    assert [bound.bits for bound in found.values()] == [
+        math.floor(f.bits) for f in floors_of(TRANSFORMER, shape)
+    ]
     assert "Theorem B" in found["values"].reason
 
 
 def test_few_keys_need_no_sharp_queries():
     # The orthoplex has 16 keys of incoherence 0 in d = 8, E8 has 240 of 1/2, whatever the stream.
     found = bits(tokens=100_000, dim=8)
-    assert found["values, orthoplex keys"].bits == pytest.approx(16 * 8 - 104)
-    assert found["values, kissing keys"].bits == pytest.approx(240 * 8 - 104)
+    assert below(found["values, orthoplex keys"].bits, 16 * 8 - 104)
+    assert below(found["values, kissing keys"].bits, 240 * 8 - 104)
     norms = [found[name].query_norm for name in ("values, orthoplex keys", "values, kissing keys", "values")]
     assert norms == sorted(norms)
 
@@ -62,7 +69,19 @@ def test_where_a_reduction_does_not_apply_there_is_no_line():
 def test_a_model_is_the_sum_of_its_heads(model):
     found = floors(tokens=1000, model=model.name.upper())
     assert found.full_cache_bits == 2 * 16 * 1000 * model.layers * model.kv_heads * model.head_dim
-    assert found.bounds[0].bits == pytest.approx(found.full_cache_bits / 32 - 104)
+    assert below(found.bounds[0].bits, found.full_cache_bits / 32 - 104)
+
+
+@pytest.mark.parametrize("sizes", [
+    {"tokens": 1}, {"tokens": 10**400}, {"tokens": 2**53 + 1}, {"tokens": 2, "dim": 2}, {"tokens": 2, "dim": 10**400},
+])  # fmt: skip
+def test_sizes_that_no_stream_has_are_told(sizes):
+    with pytest.raises(ValueError, match=r"must be in \d..2\^53; got (over 2\^13\d\d|\d+)$"):
+        floors(**sizes)
+
+
+def test_the_longest_stream_has_finite_floors():
+    assert all(bound.bits < 1 << 130 for bound in floors(tokens=1 << 53, dim=1 << 53).bounds)
 
 
 def test_llama_takes_the_gigabytes_it_is_known_for():
@@ -71,8 +90,6 @@ def test_llama_takes_the_gigabytes_it_is_known_for():
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    ({"tokens": 1}, "at least 2, got 1"),
-    ({"tokens": 9, "dim": 2}, "at least 3; got 2"),
     ({"tokens": 9, "eta": 1.0}, "eta"),
     ({"tokens": 9, "eta": -0.1}, "eta"),
     ({"tokens": 9, "eta": float("nan")}, "eta"),

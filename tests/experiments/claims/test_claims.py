@@ -90,8 +90,8 @@ def judge(records):
     return [Check("positive", min(values) > 0, {"least": min(values)})] if values else []
 
 
-CLAIM = Claim("x", "X", "ours", "X.", "0", "m", ("positive",), lambda scale: [], judge, lambda records: None,
-              (Control("negative", "positive", lambda scale: []),))  # fmt: skip
+CLAIM = Claim("x", "X", "ours", "X.", "0", ("positive",), lambda scale: [], lambda asked, randomness: {}, judge,
+              lambda records: None, (Control("negative", "positive", []),))  # fmt: skip
 
 
 @pytest.mark.parametrize(("claimed", "sabotaged", "verdict", "control"), [
@@ -115,6 +115,10 @@ def test_a_check_without_rows_proves_nothing():
 
 def test_cells_are_all_combinations():
     assert cells(a=[1, 2], b=["x"]) == [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}]
+    assert cells(a=range(2), b="xy", c=None) == [
+        {"a": 0, "b": "xy", "c": None},
+        {"a": 1, "b": "xy", "c": None},
+    ]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("nan")])

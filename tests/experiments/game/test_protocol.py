@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from kvfloor.attention.caches import resolve
 from kvfloor.attention.caches.base import Coins
-from kvfloor.experiments.game.parties import InProcess, ask, write
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache, ask, write
+from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
@@ -17,7 +17,6 @@ from kvfloor.reductions.encodings.levels import Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.keys.projections import gaussian_keys
 
 
 def encoding(tokens=64, value_dim=8, eta=0.0):
@@ -54,22 +53,22 @@ def test_the_adversary_tries_both_ends_of_the_noise(threshold, broken):
 def test_wire_bits_are_the_bytes_that_cross():
     sent = []
 
-    class Listening(InProcess):
-        def send(self, cache, coins, tokens):
-            sent.append(super().send(cache, coins, tokens))
+    class Listening(NumpyCache):
+        def write(self, stream, coins):
+            sent.append(NumpyCache.write(self, stream, coins))
             return sent[-1]
 
-    transcript = play(encoding(), "bitpack", Randomness(1, "x"), channel=Listening())
-    assert transcript.wire_bits == 8 * len(sent[0])
+    transcript = play(encoding(), Listening("bitpack"), Randomness(1, "x"))
+    assert transcript.wire_bits == 8 * len(sent[0].payload)
 
 
 def test_bob_gets_nothing_but_the_payload():
-    class Cut(InProcess):
-        def receive(self, cache, coins, payload, token, queries):
-            empty = resolve(cache).make(64, 8, coins).to_bytes()
-            return super().receive(cache, coins, empty, token, queries)
+    class Cut(NumpyCache):
+        def ask(self, payload, token, queries, coins):
+            empty = resolve(self.cache).make(64, 8, coins).to_bytes()
+            return NumpyCache.ask(self, empty, token, queries, coins)
 
-    transcript = play(encoding(), "dense:dtype=float64", Randomness(1, "x"), channel=Cut())
+    transcript = play(encoding(), Cut("dense:dtype=float64"), Randomness(1, "x"))
     assert abs(transcript.accuracy - 0.5) < 0.15  # six standard deviations of 512 guesses are 0.133
 
 
@@ -77,7 +76,7 @@ def test_bob_gets_nothing_but_the_payload():
 @settings(max_examples=20, deadline=None)
 def test_the_same_seed_gives_the_same_play(seed):
     plays = [
-        play(encoding(), "window:kept_tokens=20", Randomness(seed, "x"), positions=100) for _ in range(2)
+        play(encoding(), "window:kept_tokens=20", Randomness(seed, "x"), asking=Asking(100)) for _ in range(2)
     ]
     assert plays[0] == plays[1]
     assert plays[0].asked == 100
@@ -92,7 +91,7 @@ def test_a_sampled_play_certifies_less_than_a_full_one():
     randomness = Randomness(3, "x")
     big = encoding(tokens=256, value_dim=32)
     full = play(big, "dense", randomness).certificate()
-    sampled = play(big, "dense", randomness, positions=2000).certificate()
+    sampled = play(big, "dense", randomness, asking=Asking(2000)).certificate()
     assert full.error_bound == 0
     assert sampled.error_bound > 0
     assert 0 < sampled.certified_bits < full.certified_bits
@@ -155,13 +154,13 @@ def test_blocks_of_appending_do_not_matter(monkeypatch):
     tokens = Tokens(np.random.default_rng(0).normal(size=(50, 4)), np.zeros((50, 2)))
     payloads = []
     for size in (1, 7, 4096):
-        monkeypatch.setattr("kvfloor.experiments.game.parties.APPEND_TOKENS", size)
+        monkeypatch.setattr("kvfloor.experiments.game.hosts.numpy_caches.APPEND_TOKENS", size)
         payloads.append(write(resolve("uniform:bits=3").make(4, 2, Coins(0)), tokens))
     assert payloads[0] == payloads[1] == payloads[2]
 
 
 PROBLEMS = {
-    "disjointness": lambda rng: DisjointnessEncoding(gaussian_keys(256, 64, rng), eta=0.3),
+    "disjointness": lambda rng: DisjointnessEncoding(Keys.drawn("gaussian", 256, 64, rng), eta=0.3),
     "equality": lambda rng: EqualityEncoding(Keys.drawn("gaussian", 64, 48, rng), width=4, eta=0.3),
 }
 
@@ -175,7 +174,7 @@ def test_other_problems_play_through_any_cache(name):
     assert 256 - 105 < whole.certificate().certified_bits < whole.wire_bits
     half = play(encoding, "window:kept_tokens=32", randomness)
     assert half.errors > 40  # three quarters or half of the symbols are guessed
-    sampled = play(encoding, "dense:dtype=float64", randomness, positions=100)
+    sampled = play(encoding, "dense:dtype=float64", randomness, asking=Asking(100))
     assert (sampled.errors, sampled.asked) == (0, 100)
     leaking = play(encoding, "kvfloor.experiments.game.cheats:ModuleGlobal", randomness)
     assert leaking.impossible()

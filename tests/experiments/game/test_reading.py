@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import kvfloor
-from kvfloor.experiments.game.protocol import Transcript, play
+from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import READERS, fitting_readers
 from kvfloor.experiments.show.command import main
@@ -25,17 +25,17 @@ def instance(tokens=96, value_dim=16):
     return ValuesEncoding.build(keys, value_dim, accuracy=TYPICAL)
 
 
-def read(cache, reader, **options):
-    return play(instance(), cache, RANDOMNESS, readers=(reader,), **options)
+def read(cache, reader, positions=None, **options):
+    return play(instance(), cache, RANDOMNESS, asking=Asking(positions, (reader,)), **options)
 
 
 def test_the_best_reader_counts_and_the_first_of_equals():
     each = {reader: read("linear:features=96", reader).errors for reader in READERS[:3]}
-    best = play(instance(), "linear:features=96", RANDOMNESS, readers=READERS[:3])
+    best = play(instance(), "linear:features=96", RANDOMNESS, asking=Asking(readers=READERS[:3]))
     assert best.errors == min(each.values()) == each[best.reader]
     assert best.reader == "probe"
     assert best.readers == 3
-    assert play(instance(), "dense", RANDOMNESS, readers=READERS).reader == "threshold"
+    assert play(instance(), "dense", RANDOMNESS, asking=Asking(readers=READERS)).reader == "threshold"
 
 
 def test_the_certificate_pays_for_the_choice():
@@ -82,7 +82,7 @@ def test_exact_answers_at_a_low_query_norm_are_solved_with_public_weights():
     keys = Keys.drawn("gaussian", 96, 16, RANDOMNESS.keys())
     encoding = ValuesEncoding.build(keys, 16, accuracy=TYPICAL, query_norm=2.0)
     errors = {
-        reader: play(encoding, "dense:dtype=float64", RANDOMNESS, readers=(reader,)).errors
+        reader: play(encoding, "dense:dtype=float64", RANDOMNESS, asking=Asking(readers=(reader,))).errors
         for reader in ("threshold", "least-squares")
     }
     assert errors["threshold"] > 100
@@ -101,7 +101,7 @@ def test_solving_cannot_read_what_is_not_there():
 def test_the_likeliest_string_is_no_worse_than_its_start():
     encoding = instance(tokens=16, value_dim=8)
     errors = {
-        reader: play(encoding, "linear:features=16", RANDOMNESS, readers=(reader,)).errors
+        reader: play(encoding, "linear:features=16", RANDOMNESS, asking=Asking(readers=(reader,))).errors
         for reader in ("threshold", "probe", "likelihood")
     }
     assert errors["likelihood"] <= errors["probe"] < errors["threshold"]
@@ -156,7 +156,7 @@ def test_only_the_threshold_reads_samples_noise_and_keys():
     with pytest.raises(ValueError, match="probe needs every answer"):
         read("dense", "probe", eta=0.1)
     with pytest.raises(ValueError, match="in values alone"):
-        play(keys, "dense", RANDOMNESS, readers=("probe",))
+        play(keys, "dense", RANDOMNESS, asking=Asking(readers=("probe",)))
     for readers in ((), ("probe", "probe"), ("oracle",)):
         with pytest.raises(ValueError, match="readers must be different ones of threshold"):
-            play(instance(), "dense", RANDOMNESS, readers=readers)
+            play(instance(), "dense", RANDOMNESS, asking=Asking(readers=readers))

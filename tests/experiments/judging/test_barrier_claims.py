@@ -10,7 +10,7 @@ from kvfloor.attention.caches import Coins
 from kvfloor.experiments.claims.index.key_barrier import HalfKeys
 from kvfloor.experiments.claims.sparsity.unstructured_sparsity import effective_support
 from kvfloor.experiments.claims.time.non_adaptive_time import chance_above, chance_below
-from kvfloor.experiments.game.protocol import play, play_symbols
+from kvfloor.experiments.game.protocol import Asking, play, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.keys.known import Keys
@@ -56,9 +56,11 @@ def test_errors_by_symbol_add_up_to_those_of_the_play():
     addresses = Keys.drawn("gaussian", 40, 32, np.random.default_rng(0))
     encoding = KeysEncoding.build(addresses, Layout(8, 4, both=True))
     streams = Randomness(3, "by symbol")
-    wire_bits, indices, wrong = play_symbols(encoding, "window:kept_tokens=30", streams, positions=200)
-    transcript = play(encoding, "window:kept_tokens=30", streams, positions=200)
-    assert (transcript.wire_bits, transcript.errors, transcript.asked) == (wire_bits, wrong.sum(), 200)
+    played = play_in_full(encoding, "window:kept_tokens=30", streams, asking=Asking(200))
+    indices, wrong = played.indices, played.wrong
+    transcript = play(encoding, "window:kept_tokens=30", streams, asking=Asking(200))
+    assert transcript == played.transcript
+    assert (transcript.errors, transcript.asked) == (wrong.sum(), len(indices)) == (wrong.sum(), 200)
     assert 0 < wrong.sum() < 100
     # Bits of tokens that the window keeps, beside Bob's, are read rightly, and only they are sure to be.
     assert not wrong[indices // 12 >= 11].any()

@@ -108,11 +108,30 @@ def test_wrong_input_is_one_sentence_and_status_2(arguments, sentence, tmp_path,
     assert result.stdout == ""
 
 
-def test_wrong_input_leaves_no_results_behind(tmp_path, monkeypatch):
+@pytest.mark.parametrize("arguments", [
+    ["reproduce", "treshold"],
+    ["merge", "none.sqlite", "--into", "x.sqlite"],
+    ["reproduce", "index-barrier", "--results", "no/r.sqlite"],
+    ["reproduce", "index-barrier", "--results", "no/r.sqlite", "--figures", "a/b"],
+    ["reproduce", "index-barrier", "--results", "/dev/null"],
+    ["reproduce", "index-barrier", "--figures", "/proc/figures"],
+    ["reproduce", "index-barrier", "--figures", "/dev/null/figures"],
+    ["reproduce", "index-barrier", "--executor", "nobody"],
+    ["report", "--results", "/dev/null"],
+])  # fmt: skip
+def test_wrong_input_leaves_nothing_behind(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    invoke("reproduce", "treshold")
-    invoke("merge", "none.sqlite", "--into", "x.sqlite")
+    assert invoke(*arguments).exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_results_file_leaves_a_folder_that_was_there(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "r.sqlite").write_text("no database")
+    paths = ["--results", str(tmp_path / "r.sqlite"), "--figures", str(tmp_path / "figures")]
+    assert invoke("reproduce", "index-barrier", *paths).exit_code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "r.sqlite"]
+    assert (tmp_path / "r.sqlite").read_text() == "no database"
 
 
 def test_a_claim_that_fails_ends_with_status_1(tmp_path, monkeypatch):

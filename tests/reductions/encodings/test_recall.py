@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvfloor.reductions.encodings.recall import RecallEncoding
-from kvfloor.reductions.keys.projections import gaussian_keys
+from kvfloor.reductions.keys.known import Keys
 
 
 def attention(encoding, x, indices):
@@ -20,7 +20,7 @@ def attention(encoding, x, indices):
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(2, 9), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_every_word_is_read(tokens, width, levels, words, seed):
     rng = np.random.default_rng(seed)
-    encoding = RecallEncoding(gaussian_keys(tokens, 16, rng), width, levels, words)
+    encoding = RecallEncoding(Keys.drawn("gaussian", tokens, 16, rng), width, levels, words)
     problem = encoding.problem
     assert (problem.length, problem.alphabet) == (tokens * words, levels**width)
     x = problem.sample(rng)
@@ -31,7 +31,7 @@ def test_every_word_is_read(tokens, width, levels, words, seed):
 @given(st.floats(0, 0.999), st.integers(0, 2**32 - 1))
 def test_signs_are_read_at_every_relative_accuracy(eta, seed):
     rng = np.random.default_rng(seed)
-    encoding = RecallEncoding(gaussian_keys(20, 16, rng), 8)
+    encoding = RecallEncoding(Keys.drawn("gaussian", 20, 16, rng), 8)
     x, every = encoding.problem.sample(rng), np.arange(20)
     for factor in (1 - eta, 1 + eta):
         assert encoding.decode(factor * attention(encoding, x, every), every).tolist() == x.tolist()
@@ -39,7 +39,7 @@ def test_signs_are_read_at_every_relative_accuracy(eta, seed):
 
 def test_a_norm_that_is_too_small_fails():
     rng = np.random.default_rng(0)
-    keys = gaussian_keys(64, 16, rng)
+    keys = Keys.drawn("gaussian", 64, 16, rng)
     x = RecallEncoding(keys, 12).problem.sample(rng)
     cold = RecallEncoding(keys, 12, norm=2.0)
     assert (cold.decode(attention(cold, x, np.arange(64)), np.arange(64)) != x).any()
@@ -49,7 +49,7 @@ def test_the_guarantee_is_tight_for_equiangular_keys():
     # Two opposite words under keys whose every product is eps: kappa is (n - 1) e^{-C (1 - eps)} + e^{-C}.
     eps, tokens = 0.5, 9
     gram = np.full((tokens, tokens), eps) + (1 - eps) * np.eye(tokens)
-    keys = np.linalg.cholesky(gram)
+    keys = Keys(np.linalg.cholesky(gram))
     x = np.array([1] + [0] * (tokens - 1))
     needed = RecallEncoding(keys, 1).query_norm
     for norm, right in ((needed, True), (needed - 0.5, False)):
@@ -65,11 +65,11 @@ def test_the_guarantee_is_tight_for_equiangular_keys():
 ])  # fmt: skip
 def test_wrong_input_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        RecallEncoding(np.eye(4), *arguments)
+        RecallEncoding(Keys(np.eye(4)), *arguments)
 
 
 def test_two_keys_that_are_the_same_need_a_norm():
-    keys = np.array([[1.0, 0.0], [1.0, 0.0]])
+    keys = Keys(np.array([[1.0, 0.0], [1.0, 0.0]]))
     with pytest.raises(ValueError, match="two keys are the same"):
         RecallEncoding(keys)
     assert RecallEncoding(keys, norm=3.0).guarantee is None

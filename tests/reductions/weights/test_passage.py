@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kvfloor.reductions.accuracy import TYPICAL
-from kvfloor.reductions.encodings.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.weights.compiler import Shape
@@ -52,7 +52,7 @@ def heads_of(kind, shape, tokens, rng):
             yield KeysEncoding.build(addresses, Layout.of_half(shape.dim, shape.dim, both=True))
         else:
             keys = Keys.drawn("gaussian", tokens, shape.dim, rng)
-            yield ValuesEncoding.build(keys, shape.dim, Levels.equal(8), TYPICAL, 90.0)
+            yield ValuesEncoding.build(keys, shape.dim, Levels.equal(8), TYPICAL, query_norm=90.0)
 
 
 @pytest.mark.parametrize("kind", ["values", "keys"])

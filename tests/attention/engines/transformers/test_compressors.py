@@ -34,10 +34,18 @@ def test_every_press_of_the_library_is_known(torch):
     assert not Compressor.parse("kvpress:KnormPress").streams
 
 
+def test_what_holds_the_whole_stream_promises_nothing():
+    whole = ("transformers:DynamicCache", "transformers:StaticCache")
+    less = (
+        "kvpress:KnormPress",
+        "transformers:QuantizedCache,backend=hqq",
+        "transformers:StaticCache,sliding_window=9",
+    )
+    assert [Compressor.parse(spec).compresses for spec in (*whole, *less)] == [False] * 2 + [True] * 3
+
+
 @pytest.mark.parametrize(("spec", "sentence"), [
     ("kvpress:", "not of the form"),
-    ("kvpress:SnapPress", "kvpress has no 'SnapPress' .did you mean 'SnapKVPress'"),
-    ("transformers:FancyCache", "transformers has no 'FancyCache'"),
     ("kvpress:SnapKVPress,ratio", "'ratio' in .* is not of the form name=value"),
     ("kvpress:SnapKVPress,window_size=1,window_size=2", "gives the parameter 'window_size' twice"),
 ])  # fmt: skip
@@ -48,6 +56,7 @@ def test_a_wrong_text_is_one_sentence(torch, spec, sentence):
 
 
 @pytest.mark.parametrize(("spec", "sentence"), [
+    ("kvpress:SnapPress", "kvpress has no 'SnapPress' .did you mean 'SnapKVPress'"),
     ("kvpress:SnapKVPress,windowsize=2", "has no parameter 'windowsize' .did you mean 'window_size'"),
     ("kvpress:AdaKVPress", "needs the parameter press, as in press=KnormPress"),
     ("kvpress:SnapKVPress,compression_ratio=2", "Compression ratio must be between 0 and 1"),
@@ -64,6 +73,7 @@ def test_what_a_cache_refuses_is_one_sentence(torch):
     from transformers import LlamaConfig
 
     for spec, sentence in (
+        ("transformers:FancyCache", "transformers has no 'FancyCache'"),
         ("transformers:QuantizedCache", "backend"),
         ("transformers:QuantizedCache,backend=quanto,nbits=3", "nbits"),
         ("transformers:DynamicCache,bits=3", "bits"),

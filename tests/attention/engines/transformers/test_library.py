@@ -32,12 +32,12 @@ def test_a_missing_package_says_how_to_install_it(nothing_installed):
     ):
         library.needed("torch.nn")
     with pytest.raises(library.NotInstalledError, match="kvpress is not installed"):
-        Compressor.parse("kvpress:SnapKVPress")
+        Compressor.parse("kvpress:SnapKVPress").press()
 
 
 def test_importing_the_package_imports_no_library():
     code = (
-        "import sys, kvfloor.attention.engines.transformers.sessions, kvfloor.experiments.game.real, kvfloor.experiments.audits.leaderboard\n"
+        "import sys, kvfloor.experiments.game.hosts.transformers, kvfloor.experiments.claims.transformers.leaderboard\n"
         "print([m for m in ('torch', 'transformers', 'kvpress', 'hqq') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

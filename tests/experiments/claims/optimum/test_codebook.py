@@ -8,7 +8,8 @@ from kvfloor.attention.caches.base import Cache, Coins
 from kvfloor.attention.caches.wire import WireError
 from kvfloor.attention.softmax import softmax_attention_reference
 from kvfloor.experiments.claims.optimum.codebook import family_outputs
-from kvfloor.experiments.game.processes import FreshProcesses
+from kvfloor.experiments.game.hosts.isolated import Isolated
+from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
@@ -54,12 +55,12 @@ def test_any_later_token_and_any_block_leaves_the_answer_within_eta(later):
 
 
 def test_fresh_processes_find_the_same_codebook():
-    posed, channel = encoding(), FreshProcesses()
+    posed, host = encoding(), Isolated(NumpyCache(SPEC))
     tokens, token = posed.encode(np.array([1, 0, 1, 1, 0, 0])), posed.reader_token()
     queries = posed.queries(np.arange(6))
-    payload = channel.send(SPEC, COINS, tokens)
+    payload = host.write(tokens, COINS).payload
     assert len(payload) == 1
-    answers = channel.receive(SPEC, COINS, payload, token, queries)
+    answers = host.ask(payload, token, queries, COINS)
     exact = softmax_attention_reference(
         queries, np.vstack([tokens.keys, token.keys]), np.vstack([tokens.values, token.values])
     )

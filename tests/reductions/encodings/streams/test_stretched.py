@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding, interference, required_query_norm
 from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.known import Keys

@@ -24,18 +24,13 @@ from kvfloor.reductions.keys.known import Keys
 
 
 def map_tokens(sizes: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the number of tokens of every map.
+    """Return the number of tokens h w of every map.
 
     Parameters
     ----------
     sizes : sequence of (int, int)
         Heights and widths, in the order of generation: neither ever shrinks, and every map is larger than
         the one before.
-
-    Returns
-    -------
-    list of int
-        h w of each.
 
     Raises
     ------
@@ -58,22 +53,7 @@ def map_tokens(sizes: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def halving_pyramid(side: int) -> list[tuple[int, int]]:
-    """Return square maps whose sides halve, rounded down, from a last one to 1.
-
-    Parameters
-    ----------
-    side : int
-        Side of the last map, at least 2.
-
-    Returns
-    -------
-    list of (int, int)
-        Sizes in the order of generation.
-
-    Raises
-    ------
-    ValueError
-        If the side is below 2.
+    """Return square maps whose sides halve, rounded down, from a last one of at least 2 to 1; in order of generation.
 
     Examples
     --------
@@ -89,22 +69,7 @@ def halving_pyramid(side: int) -> list[tuple[int, int]]:
 
 
 def largest_pyramid(tokens: int) -> list[tuple[int, int]]:
-    """Return the largest halving pyramid, with an even last side, whose earlier maps have so few tokens.
-
-    Parameters
-    ----------
-    tokens : int
-        The most tokens of all maps but the last, at least 1.
-
-    Returns
-    -------
-    list of (int, int)
-        Sizes in the order of generation.
-
-    Raises
-    ------
-    ValueError
-        If `tokens` is below 1.
+    """Return the largest halving pyramid, with an even last side, whose earlier maps have so few tokens, at least 1.
 
     Examples
     --------

@@ -135,7 +135,7 @@ class WindowEncoding(Inside):
 def window_interference(
     window_tokens: int, earlier_tokens: int, query_norm: float, incoherence: float
 ) -> float:
-    """Return kappa, a bound on the weight of all tokens but the one asked for (see the module).
+    """Return kappa, a bound on the weight of all tokens but the one asked for, relative to it (see the module).
 
     Parameters
     ----------
@@ -145,16 +145,6 @@ def window_interference(
         C, at least 0.
     incoherence : float
         eps in [0, 1] of the window's keys.
-
-    Returns
-    -------
-    float
-        Relative to the weight of the token asked for.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
     """
     _check_sizes(window_tokens, earlier_tokens)
     check_norm("query_norm", query_norm)
@@ -166,24 +156,12 @@ def required_window_norm(
 ) -> float:
     """Return the query norm above which every (1 +- eta)-approximation decodes (see the module).
 
-    Parameters
-    ----------
-    window_tokens, earlier_tokens : int
-        W, at least 1, and m, at least 0.
-    incoherence : float
-        eps in [0, 1) of the window's keys.
-    eta : float
-        Relative accuracy in [0, 1).
+    The sizes are those of `window_interference`; eps and eta lie in [0, 1).
 
     Returns
     -------
     float
         max(ln(2 rho (W-1))/(1-eps), ln(2 rho m)), the terms of an empty side left out; at least 0.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------
@@ -205,13 +183,7 @@ def window_guarantee(
     eta: float = 0.0,
     failure_probability: float = 0.0,
 ) -> Guarantee | None:
-    """Return the guarantee above `required_window_norm`, whose parameters these are.
-
-    Returns
-    -------
-    Guarantee or None
-        None if eps = 1.
-    """
+    """Return the guarantee above `required_window_norm`, whose parameters these are; None if eps = 1."""
     if incoherence == 1:
         return None
     required = required_window_norm(window_tokens, earlier_tokens, incoherence, eta)

@@ -5,7 +5,7 @@ import pytest
 
 import kvfloor
 from kvfloor.attention.caches import CACHES
-from kvfloor.experiments.audits.auditor import Audit
+from kvfloor.experiments.audits.record import Audit
 
 SMALL = {"tokens": 256, "dim": 32, "seed": 7}
 
@@ -78,8 +78,8 @@ def test_two_caches_keep_a_side_each():
 
 
 def test_many_pairs_are_sampled(monkeypatch):
-    monkeypatch.setattr("kvfloor.experiments.audits.auditor.ALL_POSITIONS_PAIRS", 64**2)
-    monkeypatch.setattr("kvfloor.experiments.audits.auditor.SAMPLED_PAIRS", 65**2 * 1000)
+    monkeypatch.setattr("kvfloor.experiments.audits.instances.ALL_POSITIONS_PAIRS", 64**2)
+    monkeypatch.setattr("kvfloor.experiments.audits.instances.SAMPLED_PAIRS", 65**2 * 1000)
     options = {"model": "tensor4", "dim": 64, "value_dim": 64, "seed": 1}
     found = kvfloor.audit("bitpack", tokens=65, **options)
     assert (found.errors, found.asked) == (0, 1000)

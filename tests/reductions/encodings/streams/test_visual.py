@@ -6,8 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvfloor.reductions.accuracy import TYPICAL, Accuracy
+from kvfloor.reductions.encodings.streams.visual import (
+    halving_pyramid,
+    largest_pyramid,
+    map_tokens,
+    visual_encoding,
+)
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
-from kvfloor.reductions.encodings.visual import halving_pyramid, largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 

@@ -1,22 +1,17 @@
-"""Every press of kvpress and every cache of transformers over budgets."""
+"""Every press of kvpress and every cache of transformers over budgets: the plays behind the leaderboard."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from kvfloor.attention.engines.transformers.compressors import presses
 from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing
-from kvfloor.attention.engines.transformers.model import Model
-from kvfloor.experiments.drawing import style
-from kvfloor.experiments.engine.store import Record, Store
-from kvfloor.experiments.engine.sweep import Task, run
-from kvfloor.experiments.game import real
+from kvfloor.experiments.claims.transformers.counting import counted
+from kvfloor.experiments.engine.sweep import Task
+from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.show.leaderboard_page import draw, table, write
 
-__all__ = ["KEPT", "leaderboard", "tasks"]
+__all__ = ["KEPT", "tasks"]
 
 REQUIRES = EXTRA
 KEPT = (0.75, 0.5, 0.25, 0.1)
@@ -103,49 +98,8 @@ def _removed(kept: float) -> float:
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
     """Play once; a compressor that does not run here says why."""
-    sliding = "sliding" in parameters["spec"]
-    model = Model("mistral" if sliding else "llama")
-    setting = real.Setting(parameters["spec"], model, parameters["tokens"], parameters["dim"])
+    host = TransformerCache(parameters["spec"], "mistral" if "sliding" in parameters["spec"] else "llama")
     try:
-        return real.measure(setting, randomness)
+        return {**counted(host, parameters["tokens"], parameters["dim"], randomness)}
     except ValueError as error:
         return {"cannot": str(error).removeprefix(f"{parameters['spec']}: ")}
-
-
-def leaderboard(
-    *,
-    store: Store,
-    folder: Path,
-    executor: Executor,
-    seed: int = 0,
-    progress: Callable[[int], None] = lambda blocks: None,
-) -> list[dict[str, Any]]:
-    """Play what the store lacks, and write table and figure.
-
-    Parameters
-    ----------
-    store : Store
-        Where finished plays are kept.
-    folder : Path
-        Where ``leaderboard.md``, ``.csv``, ``.svg`` and ``.png`` go.
-    executor : concurrent.futures.Executor
-        Who does the work.
-    seed : int
-        Root seed.
-    progress : callable
-        Told how many plays were just found or finished.
-
-    Returns
-    -------
-    list of dict
-        The table's rows; see `kvfloor.experiments.show.leaderboard_page.table`.
-    """
-    records, lost = run(tasks(), store, seed=seed, executor=executor, progress=progress)
-    for play in lost:
-        task, cannot = play.task, {"cannot": play.reason}
-        records.append(Record(task.id, str(seed), 0, "", task.claim, "claim", task.parameters, cannot, 0.0))
-    rows = table(records)
-    write(rows, folder, records[0].parameters, seed)
-    with style.styled():
-        style.save(draw(records), folder, "leaderboard")
-    return rows

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
-from kvfloor.reductions.encodings.windowed import WindowEncoding, required_window_norm, window_interference
+from kvfloor.reductions.encodings.streams.windowed import (
+    WindowEncoding,
+    required_window_norm,
+    window_interference,
+)
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kvfloor.reductions.encodings.heads import MultiHeadEncoding
-from kvfloor.reductions.encodings.stretched import StretchedEncoding
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
+from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 
