@@ -9,6 +9,7 @@ import numpy as np
 from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.engines.plain.files import PACKAGES
 from kvfloor.attention.engines.plain.texts import traced
+from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
@@ -32,7 +33,6 @@ LAYERS, KV_HEADS, DIM, LONGEST = 30, 3, 64, 1024
 EXACT = "dense:dtype=float32"
 ROTATIONS = {on: f"blocks:type_k=q4_0,type_v=q8_0,rotation={on}" for on in ("off", "on")}
 LEVELS = [2, 4, 16, 64, 256]
-LOWERED = 1 / 8
 
 
 def grid(scale: Scale) -> list[dict[str, Any]]:
@@ -46,31 +46,22 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return cells(**heads, tokens=lengths, cache=[EXACT], alphabet=[2]) + levels + rotations
 
 
-def some(**more: list[Any]) -> list[dict[str, Any]]:
+def _some(**more: Any) -> list[dict[str, Any]]:
     """Return a few heads under false pretences."""
-    heads: dict[str, Any] = {"layer": [10, 20], "head": [0, 2], "text": ["prose"]}
-    return cells(**heads, tokens=[512, LONGEST], cache=[EXACT], alphabet=[2], **more)
+    return cells(
+        layer=[10, 20], head=[0, 2], text="prose", tokens=[512, LONGEST], cache=EXACT, alphabet=2, **more
+    )
 
 
-def shuffled(scale: Scale) -> list[dict[str, Any]]:
-    """Return streams whose keys stand at other tokens than queries ask for."""
-    return some(shuffled=[True])
-
-
-def lowered(scale: Scale) -> list[dict[str, Any]]:
-    """Return queries of an eighth of the model's norms."""
-    return some(norm_scale=[LOWERED])
-
-
-def repeated(scale: Scale) -> list[dict[str, Any]]:
-    """Return texts that repeat one key from token 400 on."""
-    return some(repeated_from=[400])
-
-
-def gaussian(scale: Scale) -> list[dict[str, Any]]:
-    """Return Gaussian keys in the place of the model's."""
-    return cells(layer=[10, 20], head=range(KV_HEADS), text=["prose"], tokens=[512],
-                 cache=list(ROTATIONS.values()), alphabet=[2], gaussian=[True])  # fmt: skip
+GAUSSIAN = cells(
+    layer=[10, 20],
+    head=range(KV_HEADS),
+    text="prose",
+    tokens=512,
+    cache=[*ROTATIONS.values()],
+    alphabet=2,
+    gaussian=True,
+)
 
 
 class Measured(Certified):
@@ -234,21 +225,19 @@ CLAIM = Claim(
         "as many in twice as long a text: at a real model's geometry and temperature no cache can take less."
     ),
     theory="16",
-    module="kvfloor.experiments.claims.engines.real_keys_floor",
     checks=(MODEL, HEADS, GROWS, ROTATES),
     cells=grid,
+    measure=measure,
     judge=judge,
     draw=draw,
     controls=(
-        Control("keys at other tokens", MODEL, shuffled),
-        Control("queries of an eighth of the norm", HEADS, lowered),
-        Control("one key over and over", GROWS, repeated),
-        Control("Gaussian keys, rotated", ROTATES, gaussian),
+        Control("keys at other tokens", MODEL, _some(shuffled=True)),
+        Control("queries of an eighth of the norm", HEADS, _some(norm_scale=1 / 8)),
+        Control("one key over and over", GROWS, _some(repeated_from=400)),
+        Control("Gaussian keys, rotated", ROTATES, GAUSSIAN),
     ),
     requires=REQUIRES,
 )
 
 if __name__ == "__main__":
-    from kvfloor.experiments.show.command import run_claim
-
-    run_claim(CLAIM.id)
+    run_alone(CLAIM)
