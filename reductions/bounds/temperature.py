@@ -1,22 +1,24 @@
-"""Bits forced by an additive accuracy at a temperature: which of three barriers binds (theory 15).
+"""Bits forced by an additive accuracy at a temperature: which of the barriers binds (theory 15).
 
-Orthonormal keys, values in [0, 1], answers within an additive eps, for queries whose scores lie in [-rho, rho].
-Each floor is bits per value channel, from the best number of at most n tokens.
+Orthonormal keys, values in [0, 1], answers within an additive eps, for queries whose scores lie in [-rho, rho] or whose
+norm is at most rho. Each floor is bits per value channel, from the best number of at most n tokens.
 """
 
 from __future__ import annotations
 
-from math import exp, expm1, inf, tanh
+from math import e, exp, expm1, tanh
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kvfloor.reductions.bounds.frontier import rate_distortion
+from kvfloor.reductions.checks import Doubles, check_count, check_within
 
-__all__ = ["averages_floor", "differences_floor", "threshold_floor"]
+__all__ = ["averages_floor", "differences_floor", "every_query_floor", "threshold_floor"]
 
 BEST_SHARE = 0.1545
 """The share a of wrong bits at which a (1 - H2(a)) is largest, 0.0586."""
+
+_ALL_COUNTS = 1 << 14
 
 
 def threshold_floor(tokens: int, largest_score: float, eps: float) -> float:
@@ -115,7 +117,7 @@ def averages_floor(tokens: int, largest_score: float, eps: float) -> float:
     Examples
     --------
     >>> round(averages_floor(10**6, 1.0, 0.001))
-    8490
+    8491
     """
     _check(tokens, largest_score, eps)
     slope = 4 * eps**2 / tanh(largest_score) ** 2
@@ -123,21 +125,59 @@ def averages_floor(tokens: int, largest_score: float, eps: float) -> float:
     return count * rate_distortion(slope * count)
 
 
-def _counts(tokens: int) -> NDArray[np.float64]:
-    """Return numbers of tokens up to n: all, or a fine geometric grid of them."""
-    return np.unique(np.floor(np.geomspace(1, tokens, min(tokens, 4096))))
+def every_query_floor(tokens: int, query_norm: float, eps: float) -> float:
+    """Return the floor of caches that are within eps for every query up to a norm at once (theory 15).
+
+    The largest m (1 - H2(h/m)) over m <= n, h = max(rho^2, (2 eps m / (rho (1 - 2 (e - 1) eps)))^2): strings that
+    differ in more than h places are told apart by the direction in which they differ, though by no reader that is
+    fast. Orthonormal keys.
+
+    Parameters
+    ----------
+    tokens : int
+        Number n of orthonormal keys, at least 1.
+    query_norm : float
+        rho, positive and finite.
+    eps : float
+        Additive accuracy, in (0, 1).
+
+    Returns
+    -------
+    float
+        Bits, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> [round(floor(10**6, 0.1, 0.0001)) for floor in (every_query_floor, differences_floor)]
+    [14629, 262]
+    """
+    _check(tokens, query_norm, eps)
+    counts, resolved = _counts(tokens), 1 - 2 * (e - 1) * eps
+    if resolved <= 0:
+        return 0.0
+    differ = np.maximum(query_norm**2, (2 * eps * counts / (query_norm * resolved)) ** 2)
+    return float((counts * rate_distortion(np.minimum(differ / counts, 1.0))).max())
 
 
-def _best(counts: NDArray[np.float64], levels: NDArray[np.float64]) -> float:
+def _counts(tokens: int) -> Doubles:
+    """Return numbers of tokens up to n: all, or a fine geometric grid of them, n among them."""
+    if tokens <= _ALL_COUNTS:
+        return np.arange(1.0, tokens + 1)
+    return np.append(np.floor(np.geomspace(1, tokens, _ALL_COUNTS)), float(tokens))
+
+
+def _best(counts: Doubles, levels: Doubles) -> float:
     """Return the most bits that so many tokens with so many levels hold."""
     return float((counts * np.log2(np.maximum(levels, 1.0))).max())
 
 
 def _check(tokens: int, largest_score: float, eps: float) -> None:
     """Raise ValueError unless the numbers are in range."""
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {tokens}")
-    if not 0 < largest_score < inf:
-        raise ValueError(f"largest_score must be positive and finite, got {largest_score}")
-    if not 0 < eps < 1:
-        raise ValueError(f"eps must be in (0, 1), got {eps}")
+    check_count("tokens", tokens)
+    check_within("largest_score", largest_score, "(0, inf)")
+    check_within("eps", eps, "(0, 1)")

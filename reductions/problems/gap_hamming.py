@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.reductions.checks import Doubles, Floats, check_count
 from kvfloor.reductions.problems.strings import Questions, Strings, Symbols
 
 _RADEMACHER = np.array([-1, 1], np.int8)
@@ -50,8 +52,7 @@ class GapHamming(Strings):
         super(GapHamming, self).__post_init__()
         if self.length & (self.length - 1):
             raise ValueError(f"length must be a power of two, got {self.length}")
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        check_count("rounds", self.rounds)
 
     def overlaps(self, x: Symbols, questions: Questions) -> NDArray[np.int64]:
         """Return agreements less disagreements of each of Bob's strings, shape (k,)."""
@@ -73,7 +74,7 @@ class GapHamming(Strings):
         votes = self.votes(2.0 * np.asarray(answers) - 1.0)
         return (votes > 0).astype(np.uint8)[self.check_indices(indices)]
 
-    def votes(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def votes(self, weights: Floats) -> Doubles:
         """Return the sum of the questions' strings, each times its weight.
 
         Parameters
@@ -87,7 +88,7 @@ class GapHamming(Strings):
             Votes for each place.
         """
         rounds = weights.reshape(self.rounds, self.length)
-        votes: NDArray[np.float64] = (hadamard(rounds) * self._signs()).sum(axis=0)
+        votes: Doubles = (hadamard(rounds) * self._signs()).sum(axis=0)
         return votes
 
     def check_questions(self, questions: Questions) -> Questions:
@@ -126,7 +127,7 @@ class GapHamming(Strings):
         return np.random.default_rng(self.seed).choice(_RADEMACHER, (self.rounds, self.length))
 
 
-def hadamard(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+def hadamard(rows: NDArray[Any]) -> NDArray[Any]:
     """Return each row times Hadamard's matrix of Sylvester's form, by additions alone.
 
     Parameters

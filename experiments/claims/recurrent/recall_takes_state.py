@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
@@ -21,7 +22,6 @@ from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
 from kvfloor.reductions.encodings.recall import RecallEncoding
 from kvfloor.reductions.keys.known import Keys
-from kvfloor.reductions.keys.projections import gaussian_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,23 +84,36 @@ def _cell(instance: str, cache: str, dim: int, pairs: int, **change: Any) -> dic
     return {"instance": instance, "cache": cache, "family": cache, "dim": dim, "pairs": pairs, **change}
 
 
-def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
+class Measured(Decoded):
+    """A play with the bits that its words tell; what only some instances have is optional."""
+
+    alphabet: int
+    recalled_bits: float
+    refuted: bool
+    recent_errors: NotRequired[int]
+    slots_taken: NotRequired[int]
+    error_rate: NotRequired[float]
+    expected_error_rate: NotRequired[float]
+    slack: NotRequired[float]
+
+
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     """Play associative recall once through a state."""
     dim, pairs, instance = parameters["dim"], parameters["pairs"], parameters["instance"]
     if instance == "table" and parameters.get("keys") != "gaussian":
-        keys = np.eye(dim, dtype=np.float32)
+        keys = Keys(np.eye(dim, dtype=np.float32))
     else:
-        keys = gaussian_keys(pairs, dim, randomness.keys(), dtype=np.float32)
+        keys = Keys.drawn("gaussian", pairs, dim, randomness.keys(), np.float32)
     encoding = {
-        "recall": lambda: RecallEncoding(Keys(keys), WIDTH, norm=NORM),
-        "sums": lambda: RecallEncoding(Keys(keys), 1, words=CHANNELS, norm=NORM),
-        "table": lambda: RecallEncoding(Keys(keys), 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
+        "recall": lambda: RecallEncoding(keys, WIDTH, norm=NORM),
+        "sums": lambda: RecallEncoding(keys, 1, words=CHANNELS, norm=NORM),
+        "table": lambda: RecallEncoding(keys, 1, 2 ** LEVEL_BITS[parameters["dtype"]], norm=NORM),
     }[instance]()
     played = play_in_full(encoding, parameters["cache"], randomness)
     wire_bits, wrong = played.transcript.wire_bits, played.wrong
     problem = encoding.problem
     certificate = one_shot_certificate(problem.length, int(wrong.sum()), problem.alphabet)
-    measured = {
+    measured: Measured = {
         "wire_bits": wire_bits,
         "symbols": problem.length,
         "alphabet": problem.alphabet,
@@ -109,15 +122,16 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any
         "refuted": certificate.refutes(wire_bits),
     }
     if instance == "sums":
-        return measured | _compare(keys.astype(np.float64), wrong.reshape(pairs, CHANNELS))
+        rate, expected, slack = _compare(keys.rows.astype(np.float64), wrong.reshape(pairs, CHANNELS))
+        return {**measured, "error_rate": rate, "expected_error_rate": expected, "slack": slack}
     if instance == "recall":
         recent = RECENT.get(parameters["family"], 1)
         measured["recent_errors"] = int(wrong[-recent:].sum())
-        measured["slots_taken"] = len(np.unique(keys.argmax(axis=1)))
+        measured["slots_taken"] = len(np.unique(keys.rows.argmax(axis=1)))
     return measured
 
 
-def _compare(keys: NDArray[np.float64], wrong: NDArray[np.bool_]) -> dict[str, float]:
+def _compare(keys: NDArray[np.float64], wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return the measured rate of errors, what theory says, and how far they may lie apart.
 
     Channels are independent given the keys: an empirical Bernstein bound (Maurer and Pontil 2009) over them.
@@ -127,11 +141,7 @@ def _compare(keys: NDArray[np.float64], wrong: NDArray[np.bool_]) -> dict[str, f
     rates = wrong.mean(axis=0)
     log = math.log(4 / FALSE_ALARM)
     slack = math.sqrt(2 * rates.var(ddof=1) * log / len(rates)) + 7 * log / (3 * (len(rates) - 1))
-    return {
-        "error_rate": float(rates.mean()),
-        "expected_error_rate": float(sign_errors(products).mean()),
-        "slack": slack,
-    }
+    return float(rates.mean()), float(sign_errors(products).mean()), slack
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

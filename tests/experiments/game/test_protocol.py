@@ -11,8 +11,8 @@ from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache, ask, write
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.reductions.accuracy import Accuracy
-from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
-from kvfloor.reductions.encodings.equality import EqualityEncoding
+from kvfloor.reductions.encodings.beyond_index.disjointness import DisjointnessEncoding
+from kvfloor.reductions.encodings.beyond_index.equality import EqualityEncoding
 from kvfloor.reductions.encodings.levels import Levels, Reading
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvfloor.reductions.encodings.disjointness import DisjointnessEncoding
-from kvfloor.reductions.encodings.equality import EqualityEncoding
+from kvfloor.reductions.encodings.beyond_index.disjointness import DisjointnessEncoding
+from kvfloor.reductions.encodings.beyond_index.equality import EqualityEncoding
 from kvfloor.reductions.keys.known import Keys
 
 ETAS = st.sampled_from([0.0, 0.1, 0.5, 0.9])

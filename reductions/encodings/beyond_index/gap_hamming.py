@@ -12,14 +12,14 @@ Answers within eps move this by at most eps n / tanh(rho), so the overlap of the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cosh, inf, sinh, tanh
+from math import cosh, sinh, tanh
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kvfloor.reductions.accuracy import Guarantee
-from kvfloor.reductions.checks import Floats, check_outputs
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.checks import Doubles, Floats, check_outputs, check_within
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
+from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.gap_hamming import GapHamming
 from kvfloor.reductions.problems.strings import Questions, Symbols
 
@@ -27,13 +27,13 @@ _ORTHOGONAL = 1e-5  # inner products of float32 keys that were orthogonal before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GapHammingEncoding:
+class GapHammingEncoding(PublicKeys):
     """GAP-HAMMING on n bits as n tokens with values of one entry.
 
     Parameters
     ----------
-    keys : ndarray, shape (n, d)
-        Public orthonormal keys, n a power of two.
+    keys : Keys
+        n public orthonormal keys, n a power of two.
     largest_score : float
         rho > 0, the inverse temperature: the score of a token for a query is rho or -rho.
     rounds : int
@@ -47,15 +47,15 @@ class GapHammingEncoding:
         If a number is out of its range or the keys are not orthonormal.
     """
 
-    keys: Floats
+    keys: Keys
     largest_score: float = 1.0
     rounds: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.largest_score < inf:
-            raise ValueError(f"largest_score must be positive and finite, got {self.largest_score}")
-        wrong = float(np.abs(self.keys @ self.keys.T - np.eye(len(self.keys))).max())
+        check_within("largest_score", self.largest_score, "(0, inf)")
+        rows = self.keys.rows
+        wrong = float(np.abs(rows @ rows.T - np.eye(len(rows))).max())
         if wrong > _ORTHOGONAL:
             raise ValueError(
                 f"keys must be orthonormal to {_ORTHOGONAL:g}, got a product that is {wrong:.3g} off"
@@ -66,16 +66,6 @@ class GapHammingEncoding:
     def problem(self) -> GapHamming:
         """GAP-HAMMING on n bits."""
         return GapHamming(self.tokens, self.rounds, self.seed)
-
-    @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return int(self.keys.shape[1])
 
     @property
     def value_dim(self) -> int:
@@ -91,11 +81,6 @@ class GapHammingEncoding:
     def guarantee(self) -> Guarantee | None:
         """None: what is proved depends on the gap, see `decided_gap`."""
         return None
-
-    @property
-    def public_keys(self) -> Floats | None:
-        """The keys."""
-        return self.keys
 
     def decided_gap(self, eps: float) -> float:
         """Return the overlap beyond which every answer is right, from attention within an additive eps.
@@ -114,24 +99,25 @@ class GapHammingEncoding:
 
     def encode(self, x: Symbols) -> Tokens:
         """Return Alice's n tokens for the string x, shape (n,)."""
-        return Tokens(self.keys, self.problem.check_string(x).astype(self.keys.dtype)[:, np.newaxis])
+        return Tokens(self.keys.rows, self.problem.check_string(x).astype(self.keys.dtype)[:, np.newaxis])
 
     def reader_token(self) -> Tokens:
         """Return no token: Bob brings none."""
-        return Tokens(self.keys[:0], np.empty((0, 1), self.keys.dtype))
+        return zero_tokens(self.keys, 1, 0)
 
     def queries(self, questions: Questions) -> Floats:
         """Return the two queries of each string, shape (2 k, d): first all with +, then all with -."""
         signs = self.problem.check_questions(questions).astype(self.keys.dtype)
-        towards = signs @ self.keys * self.keys.dtype.type(self.largest_score)
+        towards = signs @ self.keys.rows * self.keys.dtype.type(self.largest_score)
         return np.concatenate([towards, -towards])
 
-    def overlaps(self, outputs: Floats, questions: Questions) -> NDArray[np.float64]:
+    def overlaps(self, outputs: Floats, questions: Questions) -> Doubles:
         """Return the overlaps that the outputs say, shape (k,); see `GapHamming.overlaps`."""
         sums = self.problem.check_questions(questions).sum(axis=1, dtype=np.int64)
         plus, minus = check_outputs(outputs, 2 * len(sums), 1)[:, 0].astype(np.float64).reshape(2, -1)
         even, odd = self.tokens * cosh(self.largest_score), sums * sinh(self.largest_score)
-        return ((even + odd) * plus - (even - odd) * minus) / sinh(self.largest_score) - sums
+        overlaps: Doubles = ((even + odd) * plus - (even - odd) * minus) / sinh(self.largest_score) - sums
+        return overlaps
 
     def decode(self, outputs: Floats, questions: Questions) -> Symbols:
         """Return 1 for each string that seems to agree in most places, shape (k,)."""

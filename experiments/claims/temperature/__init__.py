@@ -1,0 +1,1 @@
+"""Claims on additive accuracy and temperature (theory 15)."""

@@ -1,0 +1,1 @@
+"""Encodings of problems other than INDEX, each with its own reconstruction."""
