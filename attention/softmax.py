@@ -15,6 +15,8 @@ from kvfloor.attention.kernel.strips import attend
 from kvfloor.attention.kernel.sums import Asked
 
 __all__ = [
+    "mean_tolerance",
+    "peak",
     "scaled_values",
     "softmax_attention",
     "softmax_attention_reference",
@@ -114,10 +116,10 @@ def softmax_attention(
         wide = softmax_attention(q.astype(np.float64), k, v, query_block=query_block, key_block=key_block)
         return wide.astype(np.float32)
     edges = [*range(0, len(k), key_block), len(k)]
-    limits = Limits(dtype, len(k), k.shape[1], _run(len(k), key_block))
+    limits = Limits.of(dtype, len(k), k.shape[1], _run(len(k), key_block))
 
     def attended(scaled: Matrix) -> Matrix:
-        tokens = Tokens(k.astype(dtype, copy=False), scaled, edges, query_block)
+        tokens = Tokens(k.astype(dtype, copy=False), scaled, edges, query_block, len(q))
         return attend(Asked(tokens, q, FOLD, bounds, limits))
 
     return _with_scaled(v.astype(dtype, copy=False), attended)
@@ -175,13 +177,13 @@ def _mirrored(k: Matrix, v: Matrix, start: int, scale: float, count: int, block:
 
     def attended(scaled: Matrix) -> Matrix:
         wide = k.astype(dtype, copy=False)
-        tokens = Tokens(wide, scaled, mirrored_edges(len(k), start, stop, block), block)
+        tokens = Tokens(wide, scaled, mirrored_edges(len(k), start, stop, block), block, count)
         asked = Asked(
             tokens,
             wide[start:stop],
             scale * FOLD,
             bounds,
-            Limits(dtype, len(k), k.shape[1], _run(len(k), block)),
+            Limits.of(dtype, len(k), k.shape[1], _run(len(k), block)),
         )
         return attend_mirrored(asked, start, norms[start:stop] ** 2 * (scale * FOLD))
 
@@ -190,7 +192,8 @@ def _mirrored(k: Matrix, v: Matrix, start: int, scale: float, count: int, block:
 
 def _with_scaled(values: Matrix, attend: Callable[[Matrix], Matrix]) -> Matrix:
     """Return what attention makes of values, given how it answers with these scaled into [-1, 1]."""
-    scaled, largest, exponent = scaled_values(values)
+    largest = peak(values)
+    scaled, exponent = scaled_values(values, largest)
     outputs = attend(scaled)
     if exponent:
         highest = values.dtype.type(math.ldexp(largest, -exponent))
@@ -299,26 +302,41 @@ def _run(tokens: int, block: int) -> int:
     return block + math.ceil(tokens / block) + 8
 
 
-def scaled_values(values: Matrix) -> tuple[Matrix, float, int]:
+def scaled_values(values: Matrix, largest: float) -> tuple[Matrix, int]:
     """Scale values into [-1, 1], where they cannot overflow a sum of weights, by a power of two.
 
     Parameters
     ----------
     values : ndarray, shape (n, d_v)
         Finite values.
+    largest : float
+        The largest magnitude among them.
 
     Returns
     -------
     scaled : ndarray, shape (n, d_v)
         values 2^-exponent, without rounding; the array itself if the exponent is 0.
-    largest : float
-        The largest magnitude among the values.
     exponent : int
         The least with largest <= 2^exponent; 0 if all values are 0.
     """
-    largest = max(float(values.max()), -float(values.min()))
     exponent = math.ceil(math.log2(largest)) if largest > 0 else 0
-    return np.ldexp(values, -exponent) if exponent else values, largest, exponent
+    return np.ldexp(values, -exponent) if exponent else values, exponent
+
+
+def peak(array: Matrix) -> float:
+    """Return the largest magnitude of an entry.
+
+    Parameters
+    ----------
+    array : ndarray
+        Finite numbers, at least one.
+
+    Returns
+    -------
+    float
+        The magnitude.
+    """
+    return max(float(array.max()), -float(array.min()))
 
 
 def _checked(queries: object, keys: object, values: object) -> tuple[Matrix, Matrix, Matrix]:

@@ -1,6 +1,7 @@
 """Exact attention over pairs of tokens, as two matrix products and never n^2 rows (theory 7)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from kvfloor.attention.kernel.pairs import Pairs
 from kvfloor.attention.softmax import (
     LARGEST_FLOAT32_BOUND,
     mean_tolerance,
+    peak,
     scaled_values,
     softmax_attention_reference,
 )
@@ -28,6 +30,7 @@ __all__ = [
 
 ROW_BLOCK = 640
 KEY_BLOCK = 640
+MODERATE = 1e-3  # the square of the square of no number from here to its reciprocal leaves its range
 
 
 def tensor_attention_reference(
@@ -76,8 +79,10 @@ def tensor_attention(
         sum_ab w_ab v1_a o v2_b = sum_a v1_a o (W V2)_a,      W = exp((K1 diag(q)) K2^T).
 
     By Cauchy-Schwarz no score exceeds the largest |q o k1_a| |k2_b|, nor the same with the sides exchanged.
-    Where this is small the weights can neither overflow nor become denormal; any other query is shifted by
-    its true maximum, at the price of computing its scores twice.
+    A score that each query has is found by changing one token of a pair at a time for the better. Weights so far
+    below it that all together they would be lost in rounding are left out, block by block, where few remain
+    (theory 13); scores whose bound is large are shifted down by it. A query that this does not settle is
+    asked again, whole, and shifted by its true maximum.
 
     Parameters
     ----------
@@ -105,15 +110,16 @@ def tensor_attention(
     row_block = integer("row_block", row_block, 1, 1 << 24)
     key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k2))
     dtype = np.result_type(q, k1, v1, k2, v2)
-    bounds = _score_bounds(q, k1, k2) * FOLD
-    if dtype == np.float32 and max(bounds.max(), _peak(q) * _peak(k1)) > LARGEST_FLOAT32_BOUND:
-        dtype = np.dtype(np.float64)
-    if dtype == np.float32 and _peak(v1) * _peak(v2) > LARGEST_FLOAT32_BOUND:
-        dtype = np.dtype(np.float64)
+    peaks = [peak(array) for array in (q, k1, k2, v1, v2)]
+    bounds = _score_bounds((q, k1, k2), peaks[:3]) * FOLD
+    if dtype == np.float32:
+        largest = max(float(bounds.max()), peaks[0] * peaks[1], peaks[3] * peaks[4])
+        dtype = np.dtype(np.float64 if largest > LARGEST_FLOAT32_BOUND else np.float32)
     k1, k2 = k1.astype(dtype, copy=False), k2.astype(dtype, copy=False)
-    (v1, _, exponent1), (v2, _, exponent2) = (scaled_values(v.astype(dtype, copy=False)) for v in (v1, v2))
+    v1, exponent1 = scaled_values(v1.astype(dtype, copy=False), peaks[3])
+    v2, exponent2 = scaled_values(v2.astype(dtype, copy=False), peaks[4])
 
-    tokens = Tokens(k2, v2, [*range(0, len(k2), key_block), len(k2)], min(row_block, len(q) * len(k1)))
+    tokens = Tokens(k2, v2, [*range(0, len(k2), key_block), len(k2)], row_block, len(q) * len(k1))
     asking: Matrix = (q * dtype.type(FOLD)).astype(dtype, copy=False)
     outputs = Pairs(asking, k1, v1, tokens, bounds).attend()
     if exponent1 + exponent2:
@@ -144,11 +150,12 @@ def tensor_sums(
     if not len(keys1) or not len(keys2):
         return sums, shifts
     q, k1, k2 = (array.astype(np.float64) for array in (queries, keys1, keys2))
-    (u1, _, exponent1), (u2, _, exponent2) = (
-        scaled_values(u.astype(np.float64)) for u in (weights1, weights2)
-    )
-    tokens = Tokens(k2, u2, [*range(0, len(k2), KEY_BLOCK), len(k2)], min(ROW_BLOCK, len(q) * len(k1)))
-    totals, largest = Pairs(q * FOLD, k1, u1, tokens, _score_bounds(q, k1, k2) * FOLD).sums()
+    u1, exponent1 = scaled_values(weights1.astype(np.float64), peak(weights1))
+    u2, exponent2 = scaled_values(weights2.astype(np.float64), peak(weights2))
+    edges = [*range(0, len(k2), KEY_BLOCK), len(k2)]
+    tokens = Tokens(k2, u2, edges, ROW_BLOCK, len(q) * len(k1))
+    bounds = _score_bounds((q, k1, k2), [peak(array) for array in (q, k1, k2)]) * FOLD
+    totals, largest = Pairs(q * FOLD, k1, u1, tokens, bounds).sums()
     return np.ldexp(totals, exponent1 + exponent2).astype(np.float64, copy=False), largest / FOLD
 
 
@@ -258,28 +265,24 @@ def kronecker_factors(rows: Matrix, tokens: int) -> tuple[Matrix, Matrix]:
     return first, np.ascontiguousarray(second)
 
 
-def _score_bounds(queries: Matrix, keys1: Matrix, keys2: Matrix) -> NDArray[np.float64]:
+def _score_bounds(arrays: Sequence[Matrix], peaks: Sequence[float]) -> NDArray[np.float64]:
     """Return for every query an upper bound on its scores' magnitude, by Cauchy-Schwarz either way."""
-    (q, top), (k1, top1), (k2, top2) = (_squares(array) for array in (queries, keys1, keys2))
-    longest1, longest2 = float(k1.sum(axis=1).max()), float(k2.sum(axis=1).max())
-    one, other = ((q @ k.T).max(axis=1).astype(np.float64) for k in (k1, k2))
-    # What rounds off or underflows, of sums of up to d numbers up to 1.
-    numbers, dim = np.finfo(np.result_type(q, k1, k2)), queries.shape[1]
-    squares = np.minimum(one * longest2, other * longest1) * (1 + 4 * (dim + 4) * numbers.eps)
-    bounds: NDArray[np.float64] = np.sqrt(squares + 4 * dim * dim * float(numbers.tiny)) * top * top1 * top2
+    moderate = all(MODERATE < top < 1 / MODERATE for top in peaks)
+    scales = [1.0 if moderate else top or 1.0 for top in peaks]
+    q, k1, k2 = (
+        np.square(array if moderate else array / array.dtype.type(scale))
+        for array, scale in zip(arrays, scales, strict=True)
+    )
+    # The squares of all |q o k|, and of |k| in the last row.
+    asked = np.vstack([q, np.ones((1, q.shape[1]), q.dtype)])
+    *one, longest1 = (asked @ k1.T).max(axis=1).astype(np.float64)
+    *other, longest2 = (asked @ k2.T).max(axis=1).astype(np.float64)
+    # What rounds off or underflows, of sums of up to d products of squares up to MODERATE^-2.
+    numbers, dim = np.finfo(np.result_type(q, k1, k2)), q.shape[1]
+    squares = np.minimum(np.array(one) * longest2, np.array(other) * longest1)
+    squares = squares * (1 + 4 * (dim + 4) * numbers.eps) + (2 * dim / MODERATE**2) ** 2 * numbers.tiny
+    bounds: NDArray[np.float64] = np.sqrt(squares) * math.prod(scales)
     return bounds
-
-
-def _squares(array: Matrix) -> tuple[Matrix, float]:
-    """Return the squares of entries relative to the largest magnitude, and that."""
-    peak = _peak(array)
-    squares: Matrix = np.square(array / array.dtype.type(peak or 1.0))
-    return squares, peak
-
-
-def _peak(array: Matrix) -> float:
-    """Return the largest magnitude of an entry."""
-    return max(float(array.max()), -float(array.min()))
 
 
 def _checked(

@@ -13,6 +13,7 @@ from kvfloor.attention.checks import Matrix
 __all__ = ["Kept", "Room", "Tokens"]
 
 FULL = 16  # keeping one weight in so many takes as long as the whole block
+LINE = 64  # bytes of a line of the processor's cache
 LARGEST_SPARE = 1 << 23  # bytes of a room that is put by for the next one
 MOST_SPARE = 4
 _spare: list[NDArray[np.uint8]] = []  # popped and appended at one end only, which threads may
@@ -31,14 +32,18 @@ class Tokens:
         Where blocks begin, and n.
     strip : int
         The most queries that ask together.
+    queries : int
+        How many ask.
     """
 
-    def __init__(self, keys: Matrix, values: Matrix, edges: Sequence[int], strip: int) -> None:
-        self.rows, self.values, self.strip = keys, values, strip
+    def __init__(self, keys: Matrix, values: Matrix, edges: Sequence[int], strip: int, queries: int) -> None:
+        self.rows, self.values, self.strip = keys, values, min(strip, queries)
         self.blocks = [slice(*pair) for pair in pairwise(edges)]
         self.widest = max(block.stop - block.start for block in self.blocks)
-        # Products with contiguous transposes are faster than with transposed views.
-        self.keys = [np.ascontiguousarray(keys[block].T) for block in self.blocks]
+        # Products with contiguous transposes are faster than with transposed views, by a third of what these cost.
+        self.keys = [keys[block].T for block in self.blocks]
+        if queries > 3 * strip:
+            self.keys = [np.ascontiguousarray(block) for block in self.keys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,21 @@ class Room:
     """
 
     def __init__(self, tokens: Tokens) -> None:
-        rows, columns, dtype = tokens.strip, tokens.widest, tokens.values.dtype
-        sizes = [rows * columns * dtype.itemsize, rows * tokens.values.shape[1] * dtype.itemsize,
-                 columns * dtype.itemsize, rows * columns]  # fmt: skip
+        dtype, (columns, value_dim) = tokens.values.dtype, (tokens.widest, tokens.values.shape[1])
+        scores, products = tokens.strip * columns, tokens.strip * value_dim
+        numbers = (scores + products + columns) * dtype.itemsize
+        needed = numbers + scores + LINE
         try:
             self._bytes = _spare.pop()
         except IndexError:
-            self._bytes = np.empty(0, np.uint8)
-        if len(self._bytes) < sum(sizes):
-            self._bytes = np.empty(sum(sizes), np.uint8)
-        scores, products, ones, above, _ = np.split(self._bytes, np.cumsum(sizes))
-        self._scores, self._products, self.ones = (part.view(dtype) for part in (scores, products, ones))
-        self._above = above.view(np.bool_)
+            self._bytes = np.empty(needed, np.uint8)
+        if len(self._bytes) < needed:
+            self._bytes = np.empty(needed, np.uint8)
+        start = -self._bytes.ctypes.data % LINE
+        floats = self._bytes[start : start + numbers].view(dtype)
+        self._scores, self._products = floats[:scores], floats[scores : scores + products]
+        self._above = self._bytes[start + numbers : start + numbers + scores].view(np.bool_)
+        self.ones = floats[scores + products :]
         self.ones[:] = 1
 
     def __enter__(self) -> "Room":
@@ -95,9 +103,12 @@ class Room:
     def above(self, scores: Matrix, cut: Matrix) -> Kept | None:
         """Return what lies above the cut, or None if that is too much to be worth it."""
         above = np.greater(scores, cut, out=self._above[: scores.size].reshape(scores.shape))
-        if np.count_nonzero(above) * FULL > scores.size:
+        # A glance at every eighth row tells what is far too much.
+        if np.count_nonzero(above[::8]) * 4 * FULL > scores.size:
             return None
         where = np.flatnonzero(above)
+        if len(where) * FULL > scores.size:
+            return None
         return Kept(*np.divmod(where, scores.shape[1]), scores.ravel()[where])
 
     def multiply(self, weights: Matrix, values: Matrix) -> Matrix:

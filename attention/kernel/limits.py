@@ -59,8 +59,12 @@ class Limits:
 
     Parameters
     ----------
-    dtype : dtype
-        Its type.
+    unit : float
+        The unit roundoff of its type.
+    highest : float
+        The largest exponent of a weight: as many as there are terms add up to a quarter of what overflows.
+    smallest : float
+        The exponent of the smallest weight, a normal number.
     terms : int
         The most weights in a sum.
     dim : int
@@ -69,25 +73,19 @@ class Limits:
         The most additions that one weight goes through.
     """
 
-    dtype: np.dtype[Any]
+    unit: float
+    highest: float
+    smallest: float
     terms: int
     dim: int
     run: int
 
-    @property
-    def unit(self) -> float:
-        """Return the unit roundoff."""
-        return float(np.finfo(self.dtype).eps) / 2
-
-    @property
-    def highest(self) -> float:
-        """Return the largest exponent of a weight: `terms` of these add up to a quarter of what overflows."""
-        return BIT * (np.finfo(self.dtype).maxexp - 2 - math.log2(self.terms))
-
-    @property
-    def smallest(self) -> float:
-        """Return the exponent of the smallest weight, a normal number."""
-        return BIT * (np.finfo(self.dtype).minexp + 1)
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], terms: int, dim: int, run: int) -> "Limits":
+        """Return the limits for a type."""
+        numbers = np.finfo(dtype)
+        highest, smallest = numbers.maxexp - 2 - math.log2(terms), numbers.minexp + 1
+        return cls(float(numbers.eps) / 2, BIT * highest, BIT * smallest, terms, dim, run)
 
     def left_out(self, bounds: _Doubles) -> _Doubles:
         """Return the share of the sum of weights that may be left out: a part of the rounding that is granted."""
@@ -140,8 +138,7 @@ class Limits:
         self, sums: _Doubles, bounds: _Doubles, shifts: _Doubles, cuts: _Doubles
     ) -> NDArray[np.intp]:
         """Return which sums of weights are too small for what was left out or raised, or so large as if clipped."""
-        with np.errstate(over="ignore"):
-            needed = self.terms * np.exp2((cuts - shifts) / BIT) / self.left_out(bounds)
+        needed = self.terms * np.exp2((cuts - shifts) / BIT) / self.left_out(bounds)
         if self.clips(bounds, shifts):
             # All that is raised, the smallest weight as often as there are terms, is rounding error to larger sums.
             needed = needed + self.terms * 2.0 ** (self.smallest / BIT) / self.unit

@@ -5,9 +5,10 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
 from kvfloor.attention.checks import Matrix
-from kvfloor.attention.kernel.blocks import Room, Tokens
+from kvfloor.attention.kernel.blocks import Kept, Room, Tokens
 from kvfloor.attention.kernel.limits import Limits
 from kvfloor.attention.kernel.strips import each
 from kvfloor.attention.kernel.sums import Asked, Sums
@@ -40,7 +41,7 @@ class Pairs:
         self._queries, self._keys, self._values = queries, keys, values
         self._tokens, self._bounds = tokens, bounds
         pairs, run = len(keys) * len(tokens.values), tokens.widest + len(tokens.blocks) + len(keys) + 22
-        self._limits = Limits(keys.dtype, pairs, keys.shape[1], run)
+        self._limits = Limits.of(keys.dtype, pairs, keys.shape[1], run)
 
     def attend(self) -> Matrix:
         """Return the outputs, shape (m, d_v).
@@ -66,15 +67,17 @@ class Pairs:
 
     def _sums(self, shifts: _Doubles, cuts: _Doubles) -> tuple[Matrix, _Doubles]:
         """Return the sums of weights times values, and of weights, of every query."""
-        every = range(len(self._tokens.blocks))
 
         def add(chosen: slice, part: slice, room: Room) -> tuple[Matrix, _Doubles]:
             asked, values = self._asked(chosen, part), self._values[part]
             sums = Sums(asked, shifts[chosen].repeat(len(values)), cuts[chosen].repeat(len(values)))
-            sums.add(slice(0, len(asked.queries)), every, room)
-            products = sums.numerators.reshape(-1, *values.shape)
-            products *= values
-            return products.sum(axis=1), sums.denominators.reshape(-1, len(values)).sum(axis=1)
+            numerators, totals = self._few(sums, values, room)
+            if not sums.untouched:
+                products = sums.numerators.reshape(-1, *values.shape)
+                products *= values
+                numerators = numerators + products.sum(axis=1)
+                totals = totals + sums.denominators.reshape(-1, len(values)).sum(axis=1)
+            return numerators, totals
 
         outputs: Matrix = np.zeros((len(shifts), self._values.shape[1]), self._values.dtype)
         totals: _Doubles = np.zeros(len(shifts))
@@ -82,6 +85,28 @@ class Pairs:
             outputs[chosen] += numerators
             totals[chosen] += denominators
         return outputs, totals
+
+    def _few(self, sums: Sums, values: Matrix, room: Room) -> tuple[Matrix, _Doubles]:
+        """Add all blocks to sums but a few kept weights; return their sums with both sides' values, and of them."""
+        every, rows = range(len(self._tokens.blocks)), slice(0, len(sums.denominators))
+        queries = len(sums.denominators) // len(values)
+        few: list[tuple[int, Kept]] = []
+        for index, kept in sums.thinned(rows, every, room):
+            few.append((index, kept))
+            if sum(len(one.rows) for _, one in few) > self._limits.run:
+                sums.add_kept(rows, few)
+                few = []
+        if not few:
+            return np.zeros((queries, values.shape[1]), values.dtype), np.zeros(queries)
+        strip, tokens, weights = sums.weighed(rows, few)
+        asking, first = np.divmod(strip, len(values))
+        products = weights[:, None] * values[first] * self._tokens.values[tokens]
+        if queries == 1:
+            return products.sum(axis=0, keepdims=True), weights.sum(dtype=np.float64, keepdims=True)
+        share = coo_array((np.ones_like(weights), (asking, np.arange(len(asking)))), (queries, len(asking)))
+        numerators: Matrix = np.asarray(share @ products)
+        totals: _Doubles = np.bincount(asking, weights, minlength=queries).astype(np.float64)
+        return numerators, totals
 
     def _maxima(self) -> _Doubles:
         """Return the largest score of every query."""

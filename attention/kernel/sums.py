@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -77,9 +78,19 @@ class Sums:
         self._asked, self._tokens, self._limits = asked, asked.tokens, asked.limits
         self._shifts, self._cuts = shifts, cuts
         self._clips = self._limits.clips(asked.bounds, shifts)
-        values = asked.tokens.values
-        self.numerators: Matrix = np.zeros((len(shifts), values.shape[1]), values.dtype)
         self.denominators: _Doubles = np.zeros(len(shifts))
+
+    @cached_property
+    def numerators(self) -> Matrix:
+        """The sums of weights times values, shape (m, d_v)."""
+        values = self._tokens.values
+        numerators: Matrix = np.zeros((len(self.denominators), values.shape[1]), values.dtype)
+        return numerators
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has been added."""
+        return "numerators" not in vars(self)
 
     def add(self, rows: slice, blocks: Sequence[int], room: Room) -> None:
         """Add blocks of tokens, by number, to a strip of queries."""
@@ -132,20 +143,26 @@ class Sums:
         """Add what was kept of blocks, by number, to a strip of queries."""
         if not kept:
             return
-        strip = np.concatenate([part.rows for _, part in kept])
+        strip, columns, weights = self.weighed(rows, kept)
         count = self.denominators[rows].size
-        if len(kept) > 1 and len(strip) and np.bincount(strip).max() > self._tokens.widest:
+        if len(kept) > 1 and np.bincount(strip, minlength=1).max() > self._tokens.widest:
             # No sum is longer than over a block.
             for part in kept:
                 self.add_kept(rows, [part])
             return
-        columns = np.concatenate([part.columns + self._tokens.blocks[index].start for index, part in kept])
-        scores = np.concatenate([part.scores for _, part in kept])
-        shifts = self._shifts[rows].astype(scores.dtype)[strip]
-        weights = self._limits.weights(scores, shifts, self._clips)
         self.denominators[rows] += np.bincount(strip, weights, minlength=count)
         shape = count, len(self._tokens.values)
         self.numerators[rows] += coo_array((weights, (strip, columns)), shape=shape) @ self._tokens.values
+
+    def weighed(
+        self, rows: slice, kept: Sequence[tuple[int, Kept]]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Matrix]:
+        """Return what was kept of blocks, at least one: rows in the strip, tokens, and their weights."""
+        strip = np.concatenate([part.rows for _, part in kept])
+        tokens = np.concatenate([part.columns + self._tokens.blocks[index].start for index, part in kept])
+        scores = np.concatenate([part.scores for _, part in kept])
+        shifts = self._shifts[rows].astype(scores.dtype)[strip]
+        return strip, tokens, self._limits.weights(scores, shifts, self._clips)
 
     def uncertain(self) -> NDArray[np.intp]:
         """Return the queries whose sums do not settle it."""

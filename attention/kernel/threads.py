@@ -89,7 +89,7 @@ class _Blas:
         with self._lock:
             if not self._inside:
                 self._threads = self._now()
-                self._limiter = _controller().limit(limits=1, user_api="blas")
+                self._limit = _controller().limit(limits=1, user_api="blas") if self._threads > 1 else None
             threads = 1 if self._inside else self._threads
             self._inside += 1
         try:
@@ -97,8 +97,8 @@ class _Blas:
         finally:
             with self._lock:
                 self._inside -= 1
-                if not self._inside:
-                    self._limiter.restore_original_limits()
+                if not self._inside and self._limit:
+                    self._limit.restore_original_limits()
 
     @staticmethod
     def _now() -> int:

@@ -139,7 +139,7 @@ class Parties:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         """Start the interpreter that parties are forked from."""
-        # -P keeps the current folder from shadowing our own packages; a party appends it at the end.
+        # -P keeps the current folder from shadowing what we import; for a party it comes first, as for a script.
         command = [sys.executable, "-P", "-m", "kvfloor.experiments.game.processes", *self._preload]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
@@ -190,7 +190,7 @@ def _kill_group(leader: int) -> None:
 def _party(name: str, folder: Path) -> None:
     """Do one party's work with what lies in the folder; leave a reply, or one sentence, and end."""
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    sys.path.append(os.getcwd())
+    sys.path.insert(0, os.getcwd())
     module, _, function = name.partition(":")
     status = 0
     try:

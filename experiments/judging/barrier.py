@@ -1,4 +1,4 @@
-"""What the barriers of several input models have in common: their checks.
+"""What the barriers of several input models have in common: their grids and their checks.
 
 A row's parameters name its ``size`` n, the ``cache`` it plays ("exact" or "packed"), the accuracy ``eta`` of
 the adversary and, in a sweep of the query norm, its ``norm_share`` of the guaranteed one. What was measured is
@@ -6,15 +6,19 @@ the adversary and, in a sweep of the query norm, its ``norm_share`` of the guara
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.judging.claim import Check
+from kvfloor.experiments.judging.claim import Check, Scale, cells
 from kvfloor.experiments.judging.plays import HEADER_BITS, carries, decodes
 from kvfloor.experiments.judging.rows import where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.bounds.certificates import PREFIX_BITS
 
-__all__ = ["CARRIES", "CHECKS", "DECODES", "GROWS", "LOST_BITS", "PACKED", "judge_barrier"]
+__all__ = ["CARRIES", "CHECKS", "DECODES", "ETAS", "GROWS", "LOST_BITS", "PACKED", "false_cells", "growth_cells",
+           "judge_barrier", "norm_shares"]  # fmt: skip
 
 DECODES = "every bit decodes at the guaranteed query norm under worst-case noise"
 CARRIES = "the wire carries more than is certified"
@@ -22,11 +26,34 @@ GROWS = "certified bits grow with the stated exponent"
 PACKED = "packing takes one bit per bit"
 CHECKS = (DECODES, CARRIES, GROWS, PACKED)
 
+ETAS = (0.0, 0.5, 0.9)
+
 LOST_BITS = 40 + PREFIX_BITS + 1
 """What a certificate without errors falls short of the hidden bits by: a bit is for the rounding of the ball."""
 
 HEADERS_BITS = 3 * HEADER_BITS  # of a payload and those of two sides
 Bounds = Callable[[int], tuple[float, float]]
+
+
+def growth_cells(sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Return guaranteed instances over sizes: exact caches at every eta, packed ones at one of them."""
+    exact = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
+    return exact + cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
+
+
+def norm_shares(scale: Scale) -> list[float]:
+    """Return shares of the guaranteed query norm, for a sweep."""
+    return [round(share, 4) for share in np.linspace(0.2, 1.1, 19 if scale == "quick" else 46).tolist()]
+
+
+def false_cells(
+    sizes: Sequence[int],
+    caches: Sequence[str] = ("exact",),
+    etas: Sequence[float] = (0.0, 0.5),
+    **change: Any,
+) -> list[dict[str, Any]]:
+    """Return a few instances with something false about them."""
+    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=etas)]
 
 
 def judge_barrier(records: Sequence[Record], bounds: Bounds) -> list[Check]:

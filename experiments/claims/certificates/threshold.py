@@ -11,10 +11,10 @@ from kvfloor.experiments.drawing.panels import closed, draw_frontier
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
 from kvfloor.experiments.judging.rows import grouped, series
 from kvfloor.reductions.accuracy import TYPICAL
@@ -75,8 +75,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Decoded:
     """Play INDEX in the values once through the cache."""
     keys = Keys.drawn("gaussian", parameters["tokens"], DIM, randomness.keys(), np.float32)
     encoding = ValuesEncoding.build(keys, VALUE_DIM, accuracy=TYPICAL)
-    transcript = play(encoding, parameters["cache"], randomness)
-    return {"wire_bits": transcript.wire_bits, "errors": transcript.errors, "symbols": transcript.symbols}
+    return decoded(play(encoding, parameters["cache"], randomness))
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -9,10 +9,11 @@ import numpy as np
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.measured import Instanced, instanced
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
+from kvfloor.experiments.judging.barrier import ETAS, norm_shares
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Instanced
 from kvfloor.experiments.judging.plays import accuracy, carries, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 DECODES = "every bit decodes at the guaranteed query norm"
 CARRIES = "the wire carries more than is certified"
-ETAS = (0.0, 0.5, 0.9)
 EQUIANGULAR_INCOHERENCE = 0.5
 
 
@@ -37,11 +37,12 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     # Sign keys of few dimensions repeat, so that there is no guarantee to test.
     guaranteed += cells(keys=["rademacher", "sparse", "hadamard"], tokens=tokens, dim=64, eta=ETAS)
     guaranteed += cells(keys="equiangular", tokens=256, dim=257, eta=ETAS)
-    shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
     sweep = [
         {**cell, **shape}
         for shape in ({"keys": "gaussian", "dim": 64}, {"keys": "equiangular", "dim": 257})
-        for cell in cells(tokens=256, eta=ETAS, norm_share=[share for share in shares if share != 1.0])
+        for cell in cells(
+            tokens=256, eta=ETAS, norm_share=[share for share in norm_shares(scale) if share != 1.0]
+        )
     ]
     return guaranteed + sweep
 
@@ -64,14 +65,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
         norm *= 1 + 1e-6  # the inequality of Theorem B is strict
     encoding = ValuesEncoding.build(keys, 32, accuracy=Accuracy(eta), query_norm=norm)
     transcript = play(encoding, "dense:dtype=float64", randomness, eta=eta)
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "incoherence": incoherence,
-        "query_norm": norm,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-    }
+    return instanced(transcript, incoherence, norm)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

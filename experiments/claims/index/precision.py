@@ -11,10 +11,10 @@ from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -60,12 +60,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     encoding = ValuesEncoding.build(keys, VALUE_DIM, crowded, Accuracy(eta), QUERY_NORM)
     cache = parameters.get("really", parameters["cache"])
     transcript = play(encoding, cache, randomness, eta=eta if parameters["noise"] else 0.0)
-    return {
-        "levels": transcript.alphabet,
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-    }
+    return {**decoded(transcript), "levels": transcript.alphabet}
 
 
 def judge(records: Sequence[Record]) -> list[Check]:

@@ -11,10 +11,10 @@ from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.plays import carries
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
@@ -115,11 +115,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         "keys": len(keys),
         "largest_product": incoherence(keys) if whole else _sampled_incoherence(keys, rng),
         "query_norm": encoding.query_norm,
-        "symbols": transcript.symbols,
+        **certified(transcript),
         "asked": transcript.asked,
-        "errors": transcript.errors,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
     }
 
 

@@ -1,7 +1,7 @@
 """SubGen estimates numerator and denominator of attention without bias (theory 4)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
+from kvfloor.experiments.game.measured import Estimated
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.unbiased import Means, judge_means, mean_errors
@@ -70,18 +71,7 @@ def _cell(cache: str, slots: int = 1 << 16) -> dict[str, Any]:
     return {"cache": cache, "slots": slots, "queries": 40}
 
 
-class Measured(TypedDict):
-    """Error of the mean estimate, and what bounds it, for each query."""
-
-    tau_error: list[float]
-    tau_variance: list[float]
-    tau_largest: list[float]
-    z_error: list[float]
-    z_variance: list[float]
-    z_largest: list[float]
-
-
-def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Estimated:
     """Return estimates and exact sums over queries, and what a slot's estimate may stray from its mean.
 
     The first key of each cluster, which a reservoir could favour, is an end of it. Sums are relative to tau

@@ -13,10 +13,10 @@ from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate

@@ -15,10 +15,10 @@ from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.plays import HEADER_BITS, certifies, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -107,12 +107,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Certified | S
         _window(parameters, randomness) if parameters["kind"] == "window" else _all(parameters, randomness)
     )
     transcript = play(encoding, parameters["cache"], randomness, eta=parameters["eta"])
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-    }
+    return certified(transcript)
 
 
 def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Streamed:

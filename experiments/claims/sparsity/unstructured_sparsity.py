@@ -11,6 +11,7 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
@@ -60,13 +61,8 @@ class Support(TypedDict):
     median_tokens: float
 
 
-class Played(Support):
+class Played(Support, Certified):
     """The same, with a play."""
-
-    errors: int
-    symbols: int
-    wire_bits: int
-    certified_bits: float
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Support | Played:
@@ -86,13 +82,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Support | Pla
         return measured
     encoding = ValuesEncoding.build(Keys(keys, eps), VALUE_DIM, accuracy=Accuracy(ETA), query_norm=norm)
     transcript = play(encoding, parameters["cache"], randomness, eta=ETA)
-    return {
-        **measured,
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-    }
+    return {**measured, **certified(transcript)}
 
 
 def effective_support(scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:

@@ -12,10 +12,10 @@ from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import accuracy, carries
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval

@@ -1,7 +1,7 @@
 """SubGen4Cache estimates both sums of tensor attention without bias, since its sides draw apart (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.measured import Estimated
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import grouped
@@ -49,18 +50,7 @@ def _cell(cache: str, slots: int, blocks: int) -> dict[str, Any]:
 SAME_SLOTS = [_cell(f"{__name__}:SameSlots", 1, 2)]
 
 
-class Measured(TypedDict):
-    """Error of the mean estimate, and what bounds it, for each query."""
-
-    tau_error: list[float]
-    tau_variance: list[float]
-    tau_largest: list[float]
-    z_error: list[float]
-    z_variance: list[float]
-    z_largest: list[float]
-
-
-def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
+def measure(parameters: dict[str, Any], randomness: Randomness) -> Estimated:
     """Return errors of mean estimates over fresh coins, and what a single estimate strays by.
 
     Both sides are the same stream, whose keys are numbers in two clusters round -1 and 1. Sums are relative

@@ -3,25 +3,27 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
 from kvfloor.experiments.drawing.style import new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Instanced, instanced
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
     CARRIES,
     CHECKS,
     DECODES,
+    ETAS,
     GROWS,
     PACKED,
+    false_cells,
+    growth_cells,
     judge_barrier,
+    norm_shares,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Instanced
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIM = VALUE_DIM = 64
-ETAS = (0.0, 0.5, 0.9)
 EQUIANGULAR_INCOHERENCE = 0.5
 SWEPT_TOKENS = 64
 CACHES = {
@@ -58,23 +59,10 @@ class OneSideRepeated(TensorEncoding):
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (32, 64, 128, 256) if scale == "quick" else (32, 64, 128, 256, 512, 1024)
-    guaranteed = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
-    guaranteed += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
-    guaranteed += cells(
-        keys=["rademacher", "hadamard", "equiangular"], cache="exact", size=SWEPT_TOKENS, eta=ETAS
-    )
-    shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
-    sweep = cells(
-        keys=["equiangular", "gaussian"], cache="exact", size=SWEPT_TOKENS, eta=ETAS, norm_share=shares
-    )
-    return guaranteed + sweep
-
-
-def _control(
-    caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (SWEPT_TOKENS,), **change: Any
-) -> list[dict[str, Any]]:
-    """Return a few instances with something false about them."""
-    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.5])]
+    plain = {"cache": "exact", "size": SWEPT_TOKENS, "eta": ETAS}
+    others = cells(keys=["rademacher", "hadamard", "equiangular"], **plain)
+    sweep = cells(keys=["equiangular", "gaussian"], **plain, norm_share=norm_shares(scale))
+    return growth_cells(sizes) + others + sweep
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
@@ -94,14 +82,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     encoding = make.build(addresses, VALUE_DIM, Accuracy(eta), norm, sentinel=variant != "no sentinel")
     cache = CACHES[parameters.get("really", parameters["cache"])]
     transcript = play(encoding, cache, randomness, eta=eta)
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-        "incoherence": incoherence,
-        "query_norm": norm,
-    }
+    return instanced(transcript, incoherence, norm)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
@@ -135,16 +116,22 @@ CLAIM = Claim(
     judge=judge,
     draw=draw,
     controls=(
-        Control("no sentinel", DECODES, _control(variant="no sentinel")),
-        Control("the keys of one side stand twice", DECODES, _control(variant="one side repeated")),
+        Control("no sentinel", DECODES, false_cells([SWEPT_TOKENS], variant="no sentinel")),
+        Control(
+            "the keys of one side stand twice",
+            DECODES,
+            false_cells([SWEPT_TOKENS], variant="one side repeated"),
+        ),
         Control(
             "queries at 60 % of the guaranteed norm",
             DECODES,
-            [{**cell, "keys": "equiangular"} for cell in _control(secret_share=0.6)],
+            [{**cell, "keys": "equiangular"} for cell in false_cells([SWEPT_TOKENS], secret_share=0.6)],
         ),
-        Control("windows of a fixed size", GROWS, _control(sizes=(32, 64, 128), really="window")),
-        Control("state outside the bytes", CARRIES, _control(really="leaking")),
-        Control("uncompressed sides as packed", PACKED, _control(["packed"], really="exact")),
+        Control("windows of a fixed size", GROWS, false_cells((32, 64, 128), really="window")),
+        Control("state outside the bytes", CARRIES, false_cells([SWEPT_TOKENS], really="leaking")),
+        Control(
+            "uncompressed sides as packed", PACKED, false_cells([SWEPT_TOKENS], ["packed"], really="exact")
+        ),
     ),
 )
 

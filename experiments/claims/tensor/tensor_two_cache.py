@@ -11,18 +11,22 @@ from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
 from kvfloor.experiments.drawing.style import new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Instanced, instanced
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
     CARRIES,
     CHECKS,
     DECODES,
+    ETAS,
     GROWS,
     PACKED,
+    false_cells,
+    growth_cells,
     judge_barrier,
+    norm_shares,
 )
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Instanced
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIM = VALUE_DIM = 64
-ETAS = (0.0, 0.5, 0.9)
 SWEPT_SIDE = 16
 EQUIANGULAR_INCOHERENCE = 0.5
 CACHES = {
@@ -59,22 +62,10 @@ class StructuredRows(ValuesEncoding):
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
-    guaranteed = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
-    guaranteed += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
-    guaranteed += cells(keys=["rademacher", "hadamard", "equiangular", "structured"], cache="exact",
-                        size=SWEPT_SIDE, eta=ETAS)  # fmt: skip
-    shares = np.round(np.linspace(0.2, 1.1, 19 if scale == "quick" else 46), 4).tolist()
-    sweep = cells(
-        keys=["equiangular", "gaussian"], cache="exact", size=SWEPT_SIDE, eta=ETAS, norm_share=shares
-    )
-    return guaranteed + sweep
-
-
-def _control(
-    caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (SWEPT_SIDE,), **change: Any
-) -> list[dict[str, Any]]:
-    """Return a few instances with something false about them."""
-    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.5])]
+    plain = {"cache": "exact", "size": SWEPT_SIDE, "eta": ETAS}
+    others = cells(keys=["rademacher", "hadamard", "equiangular", "structured"], **plain)
+    sweep = cells(keys=["equiangular", "gaussian"], **plain, norm_share=norm_shares(scale))
+    return growth_cells(sizes) + others + sweep
 
 
 def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
@@ -101,14 +92,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Instanced:
     encoding = make.build(Keys(keys, incoherence), VALUE_DIM, accuracy=Accuracy(eta), query_norm=norm)
     cache = CACHES[parameters.get("really", parameters["cache"])]
     transcript = play(encoding, cache, randomness, eta=eta)
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-        "incoherence": incoherence,
-        "query_norm": norm,
-    }
+    return instanced(transcript, incoherence, norm)
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
@@ -143,11 +127,15 @@ CLAIM = Claim(
     judge=judge,
     draw=draw,
     controls=(
-        Control("structured rows presented as opaque", DECODES, _control(variant="structured rows")),
-        Control("the keys of one side repeated", DECODES, _control(variant="repeated keys")),
-        Control("a window of a fixed number of rows", GROWS, _control(sizes=(8, 16, 32), really="window")),
-        Control("state outside the bytes", CARRIES, _control(really="leaking")),
-        Control("uncompressed rows as packed", PACKED, _control(["packed"], really="exact")),
+        Control(
+            "structured rows presented as opaque",
+            DECODES,
+            false_cells([SWEPT_SIDE], variant="structured rows"),
+        ),
+        Control("the keys of one side repeated", DECODES, false_cells([SWEPT_SIDE], variant="repeated keys")),
+        Control("a window of a fixed number of rows", GROWS, false_cells((8, 16, 32), really="window")),
+        Control("state outside the bytes", CARRIES, false_cells([SWEPT_SIDE], really="leaking")),
+        Control("uncompressed rows as packed", PACKED, false_cells([SWEPT_SIDE], ["packed"], really="exact")),
     ),
 )
 

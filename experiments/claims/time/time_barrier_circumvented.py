@@ -15,9 +15,9 @@ from kvfloor.experiments.drawing.panels import closed, ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
+from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import accuracy, transcript
 from kvfloor.experiments.judging.rows import series, value, where
 from kvfloor.experiments.judging.scaling import fitted_exponent

@@ -7,9 +7,9 @@ from kvfloor.attention.engines.transformers.library import needed
 from kvfloor.attention.engines.transformers.model import Model
 from kvfloor.attention.engines.transformers.sessions import surviving
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
+from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.measured import Compressed
 from kvfloor.reductions.encodings.protocol import Rows
 
 __all__ = ["counted"]

@@ -10,9 +10,9 @@ from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
+from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Compressed
 from kvfloor.experiments.judging.plays import accuracy
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from kvfloor.experiments.claims.transformers.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
+from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Decoded
 from kvfloor.experiments.judging.plays import accuracy, transcript
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.encodings.protocol import Encoding
@@ -111,13 +111,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         many = [budget // 2 for budget in many]
     cache = f"heads:kept_tokens={'/'.join(map(str, many))},rule=window"
     transcript = play(MultiHeadEncoding(tuple(instances)), parameters.get("cache", cache), randomness)
-    return {
-        "structural": structural.tolist(),
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "tokens": tokens,
-    }
+    return {**decoded(transcript), "structural": structural.tolist(), "tokens": tokens}
 
 
 def _classified(instances: list[Encoding]) -> np.ndarray[Any, Any]:

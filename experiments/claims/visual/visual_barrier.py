@@ -9,19 +9,22 @@ from kvfloor.experiments.drawing.barrier import draw_growth
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import (
     CARRIES,
     CHECKS,
     DECODES,
+    ETAS,
     GROWS,
     LOST_BITS,
     PACKED,
+    false_cells,
+    growth_cells,
     judge_barrier,
 )
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Certified
+from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import Accuracy
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 LINEAR = "certified bits grow linearly in the number of tokens"
 
 DIM = VALUE_DIM = 64
-ETAS = (0.0, 0.5, 0.9)
 PYRAMIDS = {
     "next scales of VAR": [(side, side) for side in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)],
     "every side": [(side, side) for side in range(1, 15)],
@@ -54,22 +56,18 @@ CACHES = {
 def grid(scale: Scale) -> list[dict[str, Any]]:
     """Return pyramids of doubling maps over the side of the last, and three other pyramids."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
-    doubling = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
-    doubling += cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
     others = [
         {"keys": name, "cache": cache, "size": sizes[-1][0], "eta": eta}
         for name, sizes in PYRAMIDS.items()
         for cache, etas in (("exact", ETAS), ("packed", (0.5,)))
         for eta in etas
     ]
-    return doubling + others
+    return growth_cells(sizes) + others
 
 
-def _control(
-    caches: Sequence[str] = ("exact",), sizes: Sequence[int] = (8, 16, 32), **change: Any
-) -> list[dict[str, Any]]:
+def _control(sizes: Sequence[int] = (8, 16, 32), cache: str = "exact", **change: Any) -> list[dict[str, Any]]:
     """Return a few pyramids with something false about them."""
-    return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=[0.0, 0.9])]
+    return false_cells(sizes, [cache], (0.0, 0.9), **change)
 
 
 class Measured(Certified):
@@ -101,14 +99,7 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     encoding = visual_encoding(sizes, known, VALUE_DIM, accuracy, norm)
     encoding = replace(encoding, reading=values_reading(known, rivals, BINARY, accuracy, norm))
     transcript = play(encoding, CACHES[parameters.get("really", parameters["cache"])], randomness, eta=eta)
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-        "earlier_tokens": tokens,
-        "query_norm": norm,
-    }
+    return {**certified(transcript), "earlier_tokens": tokens, "query_norm": norm}
 
 
 def judge(records: Sequence[Record]) -> list[Check]:
@@ -176,10 +167,10 @@ CLAIM = Claim(
             DECODES,
             [{**cell, "keys": "orthogonal"} for cell in _control(variant="forgotten map")],
         ),
-        Control("maps of height 1", GROWS, _control(variant="strips", sizes=(8, 16, 32, 64))),
-        Control("the first maps only", LINEAR, _control(really="prefix", sizes=(8, 16, 32))),
+        Control("maps of height 1", GROWS, _control((8, 16, 32, 64), variant="strips")),
+        Control("the first maps only", LINEAR, _control(really="prefix")),
         Control("state outside the bytes", CARRIES, _control(really="leaking")),
-        Control("an uncompressed cache as packed", PACKED, _control(["packed"], really="exact")),
+        Control("an uncompressed cache as packed", PACKED, _control(cache="packed", really="exact")),
     ),
 )
 
