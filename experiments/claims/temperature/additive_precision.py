@@ -13,9 +13,9 @@ from kvfloor.experiments.drawing.panels import closed
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
+from kvfloor.experiments.game.measured import Certified
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
-from kvfloor.experiments.judging.measured import Certified
 from kvfloor.experiments.judging.plays import carries, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
