@@ -12,10 +12,10 @@ from kvfloor.attention.engines.plain.texts import traced
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
+from kvfloor.experiments.game.measured import Certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-from kvfloor.experiments.judging.measured import Certified
 from kvfloor.reductions.encodings.addressed import AddressedEncoding, sharpest_queries
 
 if TYPE_CHECKING:
