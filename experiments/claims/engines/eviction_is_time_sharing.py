@@ -6,7 +6,7 @@ from typing import Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.claims.transformers.counting import counted
+from kvfloor.experiments.claims.engines.counting import counted
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
