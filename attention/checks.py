@@ -1,4 +1,8 @@
-"""The checks on arguments that every module of this package shares."""
+"""The checks on arguments that every module of this package shares.
+
+`name` is always what the argument is called in the error message; whatever is not as described is a ValueError that
+says what was given and what is allowed.
+"""
 
 from collections.abc import Collection
 from typing import Any, TypeAlias
@@ -19,8 +23,6 @@ def matrix(name: str, array: object, columns: int | None = None) -> Matrix:
 
     Parameters
     ----------
-    name : str
-        What the argument is called, for the error message.
     array : array_like, shape (rows, columns)
         Real numbers of magnitude at most ``LARGEST``; rows >= 1.
     columns : int, optional
@@ -30,11 +32,6 @@ def matrix(name: str, array: object, columns: int | None = None) -> Matrix:
     -------
     ndarray, shape (rows, columns)
         float32 for float16 and float32 input, else float64; the input itself where it already is one.
-
-    Raises
-    ------
-    ValueError
-        If the shape, the kind of numbers or an entry is not as described.
     """
     given = np.asarray(array)
     expected = f"(rows, {'columns' if columns is None else columns})"
@@ -73,11 +70,6 @@ def token_block(
     -------
     keys, values : ndarray
         As `matrix` returns them.
-
-    Raises
-    ------
-    ValueError
-        If either is not such a matrix, or the numbers of rows differ.
     """
     checked_keys, checked_values = matrix("keys", keys, dim), matrix("values", values, value_dim)
     if len(checked_keys) != len(checked_values):
@@ -92,8 +84,6 @@ def integer(name: str, value: object, low: int, high: int) -> int:
 
     Parameters
     ----------
-    name : str
-        What the number is called, for the error message.
     value : object
         A Python or NumPy integer; booleans are not numbers here.
     low, high : int
@@ -103,11 +93,6 @@ def integer(name: str, value: object, low: int, high: int) -> int:
     -------
     int
         The number.
-
-    Raises
-    ------
-    ValueError
-        If it is not an integer in [low, high].
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= int(value) <= high:
         shown = "a huge number" if isinstance(value, int) and abs(value) >> 64 else repr(value)
@@ -120,8 +105,6 @@ def positive(name: str, value: object, high: float = LARGEST) -> float:
 
     Parameters
     ----------
-    name : str
-        What the number is called, for the error message.
     value : object
         A Python or NumPy real number.
     high : float
@@ -131,11 +114,6 @@ def positive(name: str, value: object, high: float = LARGEST) -> float:
     -------
     float
         The number.
-
-    Raises
-    ------
-    ValueError
-        If it is not a number in (0, high].
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise ValueError(f"{name} is {value!r}, expected a positive number")
@@ -149,8 +127,6 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> str:
 
     Parameters
     ----------
-    name : str
-        What the word is called, for the error message.
     value : object
         The word.
     allowed : collection of str
@@ -160,11 +136,6 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> str:
     -------
     str
         The word.
-
-    Raises
-    ------
-    ValueError
-        If it is none of them.
     """
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")

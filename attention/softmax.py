@@ -36,12 +36,8 @@ def softmax_attention_reference(queries: object, keys: object, values: object) -
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries; the inverse temperature is their norm (no 1/sqrt(d) factor).
-    keys : array_like, shape (n, d)
-        Keys of n >= 1 tokens.
-    values : array_like, shape (n, d_v)
-        Values of the same tokens.
+    queries, keys, values
+        As for `softmax_attention`.
 
     Returns
     -------

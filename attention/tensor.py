@@ -40,12 +40,8 @@ def tensor_attention_reference(
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries; the inverse temperature is their norm.
-    keys1, keys2 : array_like, shapes (n1, d) and (n2, d)
-        Keys of either side.
-    values1, values2 : array_like, shapes (n1, d_v) and (n2, d_v)
-        Values of either side.
+    queries, keys1, values1, keys2, values2
+        As for `tensor_attention`.
 
     Returns
     -------

@@ -61,10 +61,8 @@ def estimated_gradients(
 
     Parameters
     ----------
-    inputs : Inputs
-        Queries, keys and values.
-    upstream : array_like, shape (m, d_v)
-        G, the gradient of the loss with respect to the outputs.
+    inputs, upstream
+        As for `kvfloor.attention.gradients.attention_gradients`.
     near : Near
         Decides the time, not the law.
     walk : Walk

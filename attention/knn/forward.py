@@ -211,12 +211,8 @@ def median_draws_for(epsilon: float, delta: float, value_dim: int, variance: flo
 
     Parameters
     ----------
-    epsilon : float
-        Additive error, positive.
-    delta : float
-        For one query, in (0, 1].
-    value_dim : int
-        d_v, at least 1.
+    epsilon, delta, value_dim
+        As for `draws_for`.
     variance : float
         A bound on the variance of each entry under softmax, positive.
 

@@ -104,10 +104,8 @@ class CacheSpec:
         ----------
         payload : bytes
             What ``to_bytes`` of such a cache returned.
-        dim, value_dim : int
-            Numbers of columns of keys and values.
-        coins : Coins
-            The public randomness.
+        dim, value_dim, coins
+            As for `make`.
 
         Returns
         -------

@@ -10,17 +10,16 @@ from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.engines.plain.files import PACKAGES
 from kvfloor.attention.engines.plain.texts import traced
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.game.measured import Certified
+from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.rows import grouped, where
 from kvfloor.reductions.encodings.addressed import AddressedEncoding, sharpest_queries
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from kvfloor.reductions.checks import Floats
 
 REQUIRES = PACKAGES
@@ -35,7 +34,7 @@ ROTATIONS = {on: f"blocks:type_k=q4_0,type_v=q8_0,rotation={on}" for on in ("off
 LEVELS = [2, 4, 16, 64, 256]
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every head of the model at growing lengths of a text, and in a quantised cache."""
     texts = ["prose"] if scale == "quick" else ["prose", "rhyme"]
     lengths = [512, 1024] if scale == "quick" else [128, 256, 512, 1024]
@@ -46,7 +45,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return cells(**heads, tokens=lengths, cache=[EXACT], alphabet=[2]) + levels + rotations
 
 
-def _some(**more: Any) -> list[dict[str, Any]]:
+def _some(**more: Any) -> list[Cell]:
     """Return a few heads under false pretences."""
     return cells(
         layer=[10, 20], head=[0, 2], text="prose", tokens=[512, LONGEST], cache=EXACT, alphabet=2, **more
@@ -88,14 +87,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
         keys = keys[randomness.keys().permutation(len(keys))]
     encoding = AddressedEncoding(keys, addresses, DIM, parameters["alphabet"])
     transcript = play(encoding, parameters["cache"], randomness)
-    return {
-        "errors": transcript.errors,
-        "symbols": transcript.symbols,
-        "wire_bits": transcript.wire_bits,
-        "certified_bits": transcript.certificate().certified_bits,
-        "key_error": _key_error(keys, parameters["cache"]),
-        "query_norm": float(np.median(norms)),
-    }
+    error = _key_error(keys, parameters["cache"])
+    return {**certified(transcript), "key_error": error, "query_norm": float(np.median(norms))}
 
 
 @lru_cache(8)
@@ -124,7 +117,7 @@ def _key_error(keys: "Floats", cache: str) -> float:
 
 def judge(records: Sequence[Record]) -> list[Check]:
     """Check what heads certify, how it grows, and what the rotation does to the keys."""
-    bits = [r for r in records if r.parameters["cache"] == EXACT and r.parameters["alphabet"] == 2]
+    bits = where(records, cache=EXACT, alphabet=2)
     checks = []
     if bits:
         shares = {length: _shares(bits, length) for length in sorted({r.parameters["tokens"] for r in bits})}
@@ -145,7 +138,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     quantised = [r for r in records if r.parameters["cache"] != EXACT]
     if quantised:
         errors = {
-            on: float(np.mean([r.measured["key_error"] for r in quantised if r.parameters["cache"] == cache]))
+            on: float(np.mean([r.measured["key_error"] for r in where(quantised, cache=cache)]))
             for on, cache in ROTATIONS.items()
         }
         checks.append(Check(ROTATES, errors["on"] < 0.9 * errors["off"], {"relative_key_error": errors}))
@@ -154,27 +147,16 @@ def judge(records: Sequence[Record]) -> list[Check]:
 
 def _shares(records: Sequence[Record], tokens: int) -> dict[tuple[str, int, int], float]:
     """Return the certified bits a value entry of every head at a length."""
-    return {
-        (r.parameters["text"], r.parameters["layer"], r.parameters["head"]): (
-            r.measured["certified_bits"] / r.measured["symbols"]
-        )
-        for r in records
-        if r.parameters["tokens"] == tokens
-    }
+    heads = grouped(where(records, tokens=tokens), "text", "layer", "head")
+    return {head: r.measured["certified_bits"] / r.measured["symbols"] for head, (r,) in heads.items()}
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw bits a token over layers, and the whole model's bits a token over the accuracy asked."""
     figure, (left, right) = new_figure(2, width=4.9, height=3.9)
-    longest = [
-        r
-        for r in records
-        if r.parameters["tokens"] == LONGEST
-        and r.parameters["cache"] == EXACT
-        and r.parameters["text"] == "prose"
-    ]
+    longest = where(records, tokens=LONGEST, cache=EXACT, text="prose")
     for head, marker in enumerate("os^"):
-        rows = [r for r in longest if r.parameters["head"] == head and r.parameters["alphabet"] == 2]
+        rows = where(longest, head=head, alphabet=2)
         layers = [r.parameters["layer"] for r in rows]
         heights = [r.measured["certified_bits"] / LONGEST for r in rows]
         label = f"key-value head {head}"
@@ -189,10 +171,7 @@ def draw(records: Sequence[Record]) -> "Figure":
         title=f"a. Real keys hold what hard keys hold (n = {LONGEST})",
     )
     left.legend(loc="lower right")
-    floor = [
-        sum(r.measured["certified_bits"] for r in longest if r.parameters["alphabet"] == q) / LONGEST
-        for q in LEVELS
-    ]
+    floor = [sum(r.measured["certified_bits"] for r in where(longest, alphabet=q)) / LONGEST for q in LEVELS]
     entries = LAYERS * KV_HEADS * DIM
     shade_impossible(right, LEVELS, 0, floor, label="no cache takes less")
     right.plot(LEVELS, floor, "o-", color=COLOURS[0], label="certified")

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.temperature.noisy import Answers, answered
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Certified
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import carries, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
@@ -28,10 +28,6 @@ from kvfloor.reductions.bounds.temperature import (
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.values import ValuesEncoding, interference
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DECODES = "every level decodes under the worst additive noise"
 TIGHT = "one level more does not"
@@ -50,7 +46,7 @@ QUANTISERS = {
 FAMILY = {cache: family for family, (*_, caches) in QUANTISERS.items() for cache in caches}
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return exact caches over the accuracy, cold and warm, and every quantiser with all sets of levels."""
     tokens = 64 if scale == "quick" else 512
     exact = [
@@ -60,13 +56,13 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return kept + [_capacity(tokens, cache) for cache in FAMILY]
 
 
-def _exact(tokens: int, norm: float, eps: float, extra: int, said: int | None = None) -> dict[str, Any]:
+def _exact(tokens: int, norm: float, eps: float, extra: int, said: int | None = None) -> Cell:
     """Return a play under the adversary, with more levels than accuracy tells apart; `said` is what is told of them."""
     return {"play": "noise", "tokens": tokens, "norm": norm, "eps": eps, "levels_more": extra,
             "extra": extra if said is None else said}  # fmt: skip
 
 
-def _capacity(tokens: int, cache: str, family: str | None = None) -> dict[str, Any]:
+def _capacity(tokens: int, cache: str, family: str | None = None) -> Cell:
     """Return a quantiser's plays."""
     return {
         "play": "capacity",
@@ -135,7 +131,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the price of accuracy, what quantisers carry, and which barrier binds for few and many tokens."""
     figure, panels = new_figure(2, rows=2, width=5.0, height=7.6)
     _draw_price(panels[0, 0], records)
@@ -146,7 +142,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_price(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_price(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the floor over the accuracy, and quantisers at the worst error that they showed."""
     ramp = np.geomspace(0.4, 1e-4, 400)
     floor = [math.log2(additive_levels(eps)) for eps in ramp]
@@ -175,7 +171,7 @@ def _spent(record: Record) -> float:
     return float(record.measured["wire_bits"] / record.measured["symbols"])
 
 
-def _draw_capacity(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_capacity(axes: Axes, records: Sequence[Record]) -> None:
     """Draw what is certified of quantisers over what they spend."""
     ramp = np.array([0.3, 40.0])
     shade_impossible(axes, ramp, ramp, 40)
@@ -205,7 +201,7 @@ FLOORS = (
 )
 
 
-def _draw_map(axes: "Axes", tokens: int) -> None:
+def _draw_map(axes: Axes, tokens: int) -> None:
     """Draw which floor is largest over accuracy and temperature, and its bits."""
     scores, accuracies = np.geomspace(0.02, 30, 90), np.geomspace(0.3, 1e-4, 90)
     floors = np.array(

@@ -2,28 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.temperature.noisy import answered
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import CERTIFICATE_BITS, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.bounds.temperature import differences_floor
 from kvfloor.reductions.encodings.differences import DifferencesEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DECODES = "as many tokens decode as accuracy and temperature allow, under the worst noise"
 TIGHT = "a tenth more do not"
@@ -41,7 +37,7 @@ CACHES = {
 }
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return as many tokens as decode, a tenth more, and caches that drop tokens."""
     most = 300 if scale == "quick" else 2000
     exact = [_exact(rho, eps, share) for rho in SCORES for eps in ACCURACIES for share in (1.0, 1.1)
@@ -60,13 +56,13 @@ def tokens_allowed(rho: float, eps: float) -> float:
     return math.expm1(rho) * (1 / (2 * eps) - 1) / 2
 
 
-def _exact(rho: float, eps: float, share: float, said: float | None = None) -> dict[str, Any]:
+def _exact(rho: float, eps: float, share: float, said: float | None = None) -> Cell:
     """Return a play under the adversary with a share of the tokens that are allowed; `said` is what is told of it."""
     tokens = math.ceil(tokens_allowed(rho, eps) * share) - (share == 1)
     return {"play": "noise", "rho": rho, "eps": eps, "tokens": tokens, "share": said or share}
 
 
-def _cache(rho: float, cache: str) -> dict[str, Any]:
+def _cache(rho: float, cache: str) -> Cell:
     """Return a play through a cache as it is."""
     return {"play": "cache", "rho": rho, "tokens": TOKENS, "cache": cache}
 
@@ -126,7 +122,7 @@ def _floor(record: Record) -> float:
     return VALUE_DIM * differences_floor(p["tokens"], p["rho"], error) - CERTIFICATE_BITS
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the tokens that decode over what accuracy and temperature allow, and caches over their accuracy."""
     figure, (left, right) = new_figure(2, width=5.0, height=4.0)
     _draw_tokens(left, where(records, play="noise"))
@@ -134,7 +130,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_tokens(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_tokens(axes: Axes, records: Sequence[Record]) -> None:
     """Draw who decodes, over e^rho and eps in one."""
     ramp = np.geomspace(5, 500, 50)
     axes.plot(ramp, ramp, color=THEORY, linewidth=1, label="n = (e^ρ − 1)(1/2ε − 1)/2")
@@ -155,7 +151,7 @@ def _draw_tokens(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper left", fontsize=7)
 
 
-def _draw_caches(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_caches(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the bits that caches keep over the error that they make, at the coldest temperature."""
     rho = max(SCORES)
     rows = where(records, rho=rho)
