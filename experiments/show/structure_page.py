@@ -32,7 +32,7 @@ def draw(heads: Sequence[HeadStructure], hard: HeadStructure, folder: Path, name
         The SVG's path.
     """
     with styled():
-        figure, axes = new_figure(4, rows=2, width=2.6, height=4.8)
+        figure, axes = new_figure(3, rows=3, width=2.3, height=6.6)
         for place, (measure, meaning) in zip(axes.flat, MEASURES.items(), strict=False):
             for head, marker in zip(sorted({each.head for each in heads}), "os^Dv*", strict=False):
                 rows = [each for each in heads if each.head == head]
@@ -41,8 +41,9 @@ def draw(heads: Sequence[HeadStructure], hard: HeadStructure, folder: Path, name
             place.axhline(getattr(hard, measure), color=THEORY, linestyle="--", linewidth=1)
             place.set_title(meaning, fontsize=8)
             place.set_xlabel("layer")
-        last = axes.flat[-1]
-        last.axis("off")
+        for spare in axes.flat[len(MEASURES) :]:
+            spare.axis("off")
+        last = axes.flat[len(MEASURES)]
         for head in sorted({each.head for each in heads}):
             last.plot(
                 [], [], "os^Dv*"[head], color=COLOURS[head], markerfacecolor="none", label=f"head {head}"

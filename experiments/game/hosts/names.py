@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from kvfloor.attention.caches import CACHES, resolve
-from kvfloor.attention.caches.installed import announced
+from kvfloor.attention.caches.named.installed import announced
 from kvfloor.attention.engines.transformers.compressors import LIBRARIES
 
 __all__ = ["Kind", "kind_of", "named"]
