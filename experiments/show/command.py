@@ -12,7 +12,7 @@ from kvfloor import __version__
 from kvfloor.experiments.show import screen
 from kvfloor.experiments.show.group import POSITIVE, SEED, Command, as_json
 from kvfloor.experiments.show.stored import merge, report, rerun, show
-from kvfloor.experiments.show.working import FIGURES, leaderboard, reproduce
+from kvfloor.experiments.show.working import leaderboard, reproduce
 
 __all__ = ["main"]
 
@@ -188,7 +188,7 @@ def audit(
     "--tokens", type=click.IntRange(2, 1024), default=1024, help="Tokens of the text, its first ones."
 )
 @click.option("--text", default="prose", help="A text that comes along: prose or rhyme.")
-@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the figure.")
+@click.option("--figures", type=click.Path(file_okay=False), default="figures", help="Folder for the figure.")
 @as_json
 def structure(tokens: int, text: str, figures: str, as_json: bool) -> None:
     """Measure how far a real model's keys are from the hard instance.
