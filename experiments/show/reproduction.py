@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kvfloor.attention.engines.llamacpp import library as llamacpp
 from kvfloor.attention.engines.transformers.library import INSTALL, missing
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
@@ -79,7 +80,11 @@ def left_out(claims: Sequence[Claim]) -> dict[str, str]:
         By the claim's id the missing packages and how to install them, in one sentence.
     """
     lacking = {claim.id: missing(claim.requires) for claim in claims}
-    return {id: f"needs {', '.join(names)}; {INSTALL}" for id, names in lacking.items() if names}
+    return {
+        id: f"needs {', '.join(names)}; {llamacpp.INSTALL if set(names) <= set(llamacpp.EXTRA) else INSTALL}"
+        for id, names in lacking.items()
+        if names
+    }
 
 
 def reproduce(
