@@ -208,12 +208,8 @@ def weighted_attention(queries: object, keys: object, values: object, weights: o
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries.
-    keys : array_like, shape (n, d)
-        Keys of n >= 1 tokens.
-    values : array_like, shape (n, d_v)
-        Values of the same tokens.
+    queries, keys, values
+        As for `softmax_attention`.
     weights : array_like, shape (n,)
         How often each token counts, positive.
 
@@ -324,18 +320,7 @@ def scaled_values(values: Matrix, largest: float) -> tuple[Matrix, int]:
 
 
 def peak(array: Matrix) -> float:
-    """Return the largest magnitude of an entry.
-
-    Parameters
-    ----------
-    array : ndarray
-        Finite numbers, at least one.
-
-    Returns
-    -------
-    float
-        The magnitude.
-    """
+    """Return the largest magnitude among the finite entries, at least one, of an array."""
     return max(float(array.max()), -float(array.min()))
 
 

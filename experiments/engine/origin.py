@@ -1,13 +1,14 @@
 """Where a row comes from: the version and the machine that measured it, and the command that asked."""
 
 import functools
-import importlib.metadata
 import os
 import platform
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from kvfloor import __version__
 
 __all__ = ["command", "machine"]
 
@@ -34,7 +35,7 @@ def machine() -> dict[str, str]:
         if each["user_api"] == "blas"
     }
     return {
-        "version": importlib.metadata.version("kvfloor"),
+        "version": __version__,
         "revision": _revision(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),
         "numpy": " ".join([np.__version__, *used]),
@@ -47,7 +48,8 @@ def machine() -> dict[str, str]:
 def command() -> str:
     """Return the command line of this process, as a shell would take it."""
     name, *arguments = sys.argv
-    return shlex.join([os.path.basename(name), *arguments])
+    name = os.path.basename(name)
+    return shlex.join(["kvfloor" if name == "__main__.py" else name, *arguments])
 
 
 def _revision(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a stored row can be: what its claim's ``measure`` is annotated to return, as finite JSON values."""
+"""What a stored row can be: what its claim's ``measure`` is annotated to return; and how far two are apart."""
 
 import functools
 import importlib
@@ -6,7 +6,7 @@ from math import inf
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-__all__ = ["fits", "returned"]
+__all__ = ["apart", "fits", "returned"]
 
 
 @functools.cache
@@ -59,3 +59,36 @@ def fits(value: object, kind: Any) -> bool:
     if kind is float:
         return type(value) in (int, float) and -inf < value < inf  # type: ignore[operator]
     return type(value) is (NoneType if kind is None else kind)
+
+
+def apart(one: object, other: object, place: str = "") -> dict[str, float]:
+    """Return where two JSON values differ, and how far.
+
+    Parameters
+    ----------
+    one, other : object
+        JSON values.
+    place : str
+        Where they stand.
+
+    Returns
+    -------
+    dict of str to float
+        By place, such as "losses[3]", the difference of two numbers over the larger magnitude, in (0, 2];
+        infinity where anything else differs. Empty if nothing does.
+
+    Examples
+    --------
+    >>> apart({"a": [1, 2.0], "b": "x"}, {"a": [1, 2.5], "b": "y"})
+    {'a[1]': 0.2, 'b': inf}
+    """
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        named = [(f"{place}.{name}" if place else name, one[name], other[name]) for name in one]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        named = [(f"{place}[{i}]", *pair) for i, pair in enumerate(zip(one, other, strict=True))]
+    elif type(one) in (int, float) and type(other) in (int, float):
+        gap = abs(one - other)  # type: ignore[operator]
+        return {place: gap / max(abs(one), abs(other))} if gap else {}  # type: ignore[arg-type]
+    else:
+        return {} if one == other and type(one) is type(other) else {place: inf}
+    return {where: gap for name, left, right in named for where, gap in apart(left, right, name).items()}

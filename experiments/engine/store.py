@@ -1,32 +1,35 @@
 """The result store: every finished block of work is one row of an SQLite file, written once.
 
 A row is keyed by what was asked (task, seed, block) and by a digest of the code that answered, so that a
-killed run continues where it stopped, nothing counts twice, and an answer of older code is never reused.
+killed run continues where it stopped, nothing counts twice, and an answer of older code is never reused. It
+says where it comes from, and has a checksum that is verified whenever it is read.
 """
 
 import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self, get_origin, get_type_hints
-
-from kvfloor.experiments.engine.rows import fits
+from typing import Any, Self
 
 __all__ = ["Record", "Store", "StoreError"]
 
 APPLICATION_ID = 0x4B56464C  # "KVFL"
-VERSION = 1
-SCHEMA = """
-CREATE TABLE blocks (
+VERSION = 2
+SCHEMA = (
+    """CREATE TABLE blocks (
     task TEXT NOT NULL, seed TEXT NOT NULL, block INTEGER NOT NULL, code TEXT NOT NULL,
     claim TEXT NOT NULL, variant TEXT NOT NULL, parameters TEXT NOT NULL,
-    measured TEXT NOT NULL, seconds REAL NOT NULL,
+    measured TEXT NOT NULL, seconds REAL NOT NULL, written TEXT NOT NULL, origin TEXT NOT NULL,
+    checksum TEXT NOT NULL,
     PRIMARY KEY (task, seed, block, code)
-) WITHOUT ROWID
-"""
-COLUMNS = "task, seed, block, code, claim, variant, parameters, measured, seconds"
+) WITHOUT ROWID""",
+    "CREATE TABLE origins (id TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID",
+)
+KEY = "task, seed, block, code"
+COLUMNS = f"{KEY}, claim, variant, parameters, measured, seconds, written, origin, checksum"
 
 
 class StoreError(ValueError):
@@ -46,7 +49,11 @@ class Record:
     parameters, measured : dict
         What was asked and what was measured, as JSON values.
     seconds : float
-        Time that the measurement took; not part of the result.
+        Time that the measurement took; like what follows not part of the result.
+    written : str
+        When it was stored, ISO 8601 in UTC.
+    origin : dict
+        What measured it, and the command that asked; see `kvfloor.experiments.engine.origin`.
     """
 
     task: str
@@ -58,38 +65,48 @@ class Record:
     parameters: dict[str, Any]
     measured: dict[str, Any]
     seconds: float
+    written: str = ""
+    origin: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, int, str]:
         """What identifies the block."""
         return (self.task, self.seed, self.block, self.code)
 
+    @property
+    def id(self) -> str:
+        """A digest of the key, 32 hexadecimal digits, by which people name the row."""
+        return _digest(*self.key)
+
     def to_row(self) -> tuple[Any, ...]:
         """Return the record as a row of the table."""
-        named = (self.parameters, self.measured)
-        texts = (json.dumps(values, sort_keys=True, allow_nan=False) for values in named)
-        return (*self.key, self.claim, self.variant, *texts, self.seconds)
+        parameters, measured, origin = map(_text, (self.parameters, self.measured, self.origin))
+        said = (self.claim, self.variant, parameters, measured, self.seconds, self.written, _digest(origin))
+        return (*self.key, *said, _digest(*self.key, *said))
 
     @classmethod
-    def from_row(cls, row: tuple[Any, ...]) -> Self:
+    def from_row(cls, row: tuple[Any, ...], origins: dict[str, dict[str, str]]) -> Self:
         """Return the record that a row of the table holds.
+
+        Parameters
+        ----------
+        row : tuple
+            The columns.
+        origins : dict
+            What its column "origin" can stand for.
 
         Raises
         ------
         ValueError
-            If it holds something else: a column of another type, no JSON object, a number that is not finite.
+            If it is not what was written.
         """
-        values = dict(zip(COLUMNS.split(", "), row, strict=True))
-        for name in ("parameters", "measured"):
-            try:
-                values[name] = json.loads(values[name])
-            except (TypeError, ValueError, RecursionError):
-                raise ValueError(f"{name} is {_short(values[name])}, which is no JSON") from None
-        for name, kind in get_type_hints(cls).items():
-            if not fits(values[name], kind):
-                expected = "finite JSON values by name" if get_origin(kind) else f"{kind.__name__}"
-                raise ValueError(f"{name} is {_short(values[name])}, expected {expected}")
-        return cls(**values)
+        task, seed, block, code, claim, variant, parameters, measured, seconds, written, origin, checksum = (
+            row
+        )
+        if _digest(*row[:-1]) != checksum or origin not in origins:
+            raise ValueError("its checksum does not fit what it says")
+        asked, found = json.loads(parameters), json.loads(measured)
+        return cls(task, seed, block, code, claim, variant, asked, found, seconds, written, origins[origin])
 
 
 class Store:
@@ -149,16 +166,24 @@ class Store:
         with self._explained():
             self._insert(record)
 
-    def records(self, *, task: str | None = None, seed: str | None = None) -> Iterator[Record]:
-        """Yield the stored blocks in the order of their keys, of one task and seed if given."""
+    def records(
+        self, *, task: str | None = None, seed: str | None = None, row: str | None = None
+    ) -> Iterator[Record]:
+        """Yield the stored blocks in the order of their keys, of one task, seed or beginning of an id if given."""
         query = f"SELECT {COLUMNS} FROM blocks WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR seed = ?2)"
         with self._explained():
-            for row in self._connection.execute(query, (task, seed)).fetchall():
+            facts = self._connection.execute("SELECT id, facts FROM origins").fetchall()
+            origins = {id: json.loads(text) for id, text in facts if _digest(text) == id}
+            for found in self._connection.execute(query, (task, seed)).fetchall():
+                if row is not None and not _digest(*found[:4]).startswith(row):
+                    continue
                 try:
-                    yield Record.from_row(row)
+                    yield Record.from_row(found, origins)
                 except ValueError as error:
-                    where = f"block {_short(row[2])} of {_short(row[4])}"
-                    raise StoreError(f"{self.path} holds a wrong row, {where}: {error}") from error
+                    where = f"block {_short(found[2])} of {_short(found[4])}"
+                    raise StoreError(
+                        f"{self.path} holds a wrong row, {where}: {error}; name another file with --results"
+                    ) from error
 
     def merge(self, *sources: Iterable[Record]) -> list[int]:
         """Add blocks of other stores, all or none; return how many of each were new.
@@ -192,9 +217,10 @@ class Store:
 
     def _insert(self, record: Record) -> int:
         """Insert a record unless its key is there; return the number of rows added."""
-        marks = ", ".join("?" * 9)
-        query = f"INSERT OR IGNORE INTO blocks ({COLUMNS}) VALUES ({marks})"
-        return self._connection.execute(query, record.to_row()).rowcount
+        row, execute = record.to_row(), self._connection.execute
+        execute("INSERT OR IGNORE INTO origins VALUES (?, ?)", (row[-2], _text(record.origin)))
+        marks = ", ".join("?" * len(row))
+        return execute(f"INSERT OR IGNORE INTO blocks ({COLUMNS}) VALUES ({marks})", row).rowcount
 
     def _prepare(self) -> None:
         """Set the file up, or check that it is one of ours and writable."""
@@ -203,7 +229,8 @@ class Store:
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN EXCLUSIVE")
             if not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                execute(SCHEMA)
+                for statement in SCHEMA:
+                    execute(statement)
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 execute(f"PRAGMA user_version = {VERSION}")
             execute("COMMIT")
@@ -224,8 +251,8 @@ class Store:
             raise StoreError(f"{self.path} is not a results file of kvfloor; name another with --results")
         if version != VERSION:
             raise StoreError(
-                f"{self.path} has results format {version}, and this kvfloor reads format {VERSION}; "
-                "name another file with --results"
+                f"{self.path} has results format {version}, and this kvfloor reads format {VERSION} (what other "
+                "code measured is measured anew in any case); delete it, or name another file with --results"
             )
 
     @contextlib.contextmanager
@@ -241,3 +268,13 @@ def _short(value: object) -> str:
     """Return a value as it is shown in one sentence."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _text(values: dict[str, Any]) -> str:
+    """Return values by name as they are stored."""
+    return json.dumps(values, sort_keys=True, allow_nan=False)
+
+
+def _digest(*values: object) -> str:
+    """Return 32 hexadecimal digits for values of columns."""
+    return sha256("\x1f".join(map(str, values)).encode()).hexdigest()[:32]

@@ -6,18 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kvfloor.experiments.engine.code import code_digest
+from kvfloor.experiments.engine.origin import command, machine
 from kvfloor.experiments.engine.pool import WorkerError
 from kvfloor.experiments.engine.rows import fits, returned
 from kvfloor.experiments.engine.store import Record, Store, StoreError
 from kvfloor.experiments.engine.worker import told
 from kvfloor.experiments.game.randomness import Randomness
 
-__all__ = ["Lost", "Task", "check", "finished", "run", "total_blocks"]
+__all__ = ["Lost", "Task", "again", "check", "finished", "run", "total_blocks"]
+
+Answer: TypeAlias = tuple[dict[str, Any], float, dict[str, str]]
+"""What was measured, in how many seconds, by what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +109,29 @@ def run(
     done = finished(tasks, store, seed=seed)
     progress(len(done))
     lost: dict[tuple[str, int], Lost] = {}
-    futures: dict[Future[tuple[dict[str, Any], float]], tuple[Task, tuple[str, int]]] = {}
+    futures: dict[Future[Answer], tuple[Task, tuple[str, int]]] = {}
     try:
         for task, key in blocks:
             if key not in done:
-                futures[executor.submit(_measure, task.claim, task.parameters, seed, *key)] = (task, key)
+                futures[_submit(executor, task, seed, key)] = (task, key)
         for future in as_completed(futures):
             task, (id, block) = futures[future]
             try:
-                measured, seconds = future.result()
+                measured, seconds, measurer = future.result()
             except Exception as error:
-                reason = str(error) if isinstance(error, WorkerError) else told(error)
-                lost[id, block] = Lost(task, block, reason)
+                lost[id, block] = Lost(task, block, _reason(error))
             else:
-                asked = (id, str(seed), block, code_digest(task.claim))
-                record = Record(*asked, task.claim, task.variant, task.parameters, measured, seconds)
+                asked = (
+                    id,
+                    str(seed),
+                    block,
+                    code_digest(task.claim),
+                    task.claim,
+                    task.variant,
+                    task.parameters,
+                )
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                record = Record(*asked, measured, seconds, now, measurer | {"command": command()})
                 store.add(record)
                 done[id, block] = record
             progress(1)
@@ -191,14 +204,52 @@ def total_blocks(tasks: Iterable[Task]) -> int:
     return sum(task.blocks for task in tasks)
 
 
-def _measure(
-    claim: str, parameters: dict[str, Any], seed: int, name: str, block: int
-) -> tuple[dict[str, Any], float]:
-    """Do one block in a worker."""
+def again(record: Record, executor: Executor) -> dict[str, Any]:
+    """Measure a stored block once more, by the present code.
+
+    Parameters
+    ----------
+    record : Record
+        The row.
+    executor : concurrent.futures.Executor
+        Who does the work.
+
+    Returns
+    -------
+    dict
+        What is measured now.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be measured; one sentence.
+    """
+    task = Task(record.claim, record.variant, record.parameters)
+    try:
+        measured, _, _ = _submit(executor, task, int(record.seed), (record.task, record.block)).result()
+    except Exception as error:
+        raise ValueError(f"row {record.id[:12]} cannot be measured again: {_reason(error)}") from error
+    return measured
+
+
+def _submit(executor: Executor, task: Task, seed: int, key: tuple[str, int]) -> "Future[Answer]":
+    """Have a block measured."""
+    return executor.submit(_measure, task.claim, task.parameters, seed, *key, code_digest(task.claim))
+
+
+def _reason(error: Exception) -> str:
+    """Return why a block is lost, in one sentence."""
+    return str(error) if isinstance(error, WorkerError) else told(error)
+
+
+def _measure(claim: str, parameters: dict[str, Any], seed: int, name: str, block: int, code: str) -> Answer:
+    """Do one block in a worker, and tell who did it."""
+    if code_digest(claim) != code:
+        raise ValueError("this worker has other code than who asks; install the same version on both")
     start = time.perf_counter()
     measured = importlib.import_module(claim).measure(parameters, Randomness(seed, name, block))
     seconds = time.perf_counter() - start
     kept = json.loads(json.dumps(measured))
     if not fits(kept, returned(claim)):
         raise ValueError(f"measure returned what it is not annotated to: {json.dumps(kept)[:200]}")
-    return kept, seconds
+    return kept, seconds, machine()

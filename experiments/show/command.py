@@ -1,105 +1,19 @@
 """The command `kvfloor`; what is heavy is imported by the subcommand that needs it."""
 
-import contextlib
 import dataclasses
-import functools
-import re
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from kvfloor import __version__
 from kvfloor.experiments.show import screen
-
-if TYPE_CHECKING:
-    from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.judging.claim import Claim
+from kvfloor.experiments.show.group import POSITIVE, SEED, Command, as_json
+from kvfloor.experiments.show.stored import merge, report, rerun, show
+from kvfloor.experiments.show.working import leaderboard, reproduce
 
 __all__ = ["main"]
-
-RESULTS = "kvfloor.sqlite"
-FIGURES = "figures"
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-on_executor = click.option(
-    "--executor",
-    default="local",
-    metavar="NAME",
-    help="Who works: local, or a cluster's scheduler, dask:tcp://host:port.",
-)
-SEED = click.IntRange(min=0)
-POSITIVE = click.IntRange(min=1)
-WORKERS = click.IntRange(min=1, max=1024)
-
-
-class Sentence(click.ClickException):
-    """Wrong input, told in one sentence; exit status 2."""
-
-    exit_code = 2
-
-
-class Subcommand(click.Command):
-    """A subcommand: its summary is never cut, and no text that it is given may be empty."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it, unless one of its texts is empty: that would mean a default, or this folder, by accident."""
-        for parameter in self.get_params(ctx):
-            given = ctx.params.get(parameter.name or "")
-            if "" in (given if isinstance(given, tuple) else (given,)):
-                raise click.BadParameter("it must not be empty.", ctx, parameter)
-        return super().invoke(ctx)
-
-    def get_short_help_str(self, limit: int = 0) -> str:
-        """Return the first sentence of its help."""
-        return super().get_short_help_str(limit=1 << 10)
-
-
-class Command(click.Group):
-    """The command group: whatever input is wrong comes out as one sentence, never as a traceback."""
-
-    command_class = Subcommand
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a subcommand."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        except click.UsageError as error:
-            raise click.UsageError(_short(error.format_message()), error.ctx) from error
-        except MemoryError as error:
-            raise Sentence(f"there is not enough memory: {error or 'ask for less'}") from error
-        except ValueError as error:
-            raise Sentence(_short(" ".join(str(error).split()))) from error
-        except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            raise Sentence(f"{name}{error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _opened(results: str, figures: str) -> "Iterator[Store]":
-    """Open the results and make the folder for figures, both or neither."""
-    from kvfloor.experiments.engine.store import Store
-
-    folder = Path(figures)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        store = Store(results)
-    except ValueError:
-        for path in made:
-            path.rmdir()
-        raise
-    with store:
-        yield store
-
-
-def _short(text: str) -> str:
-    """Return a sentence in which no word is longer than a line."""
-    return re.sub(r"\S{160,}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -116,83 +30,6 @@ def main() -> None:
     kvfloor reproduce                   re-run every claim, draw every figure
     kvfloor floor --tokens 131072       what is provably needed, without a run
     """
-
-
-@main.command()
-@click.argument("claims", nargs=-1, metavar="[CLAIM]...")
-@click.option(
-    "--scale", type=click.Choice(["quick", "full"]), default="quick", help="How large the grids are."
-)
-@click.option("--workers", type=WORKERS, default=None, help="Processes.  [default: one a core]")
-@on_executor
-@click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
-@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
-@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for figures.")
-@as_json
-def reproduce(
-    claims: tuple[str, ...],
-    scale: Any,
-    workers: int | None,
-    executor: str,
-    seed: int,
-    results: str,
-    figures: str,
-    as_json: bool,
-) -> None:
-    """Re-run claims, all by default: print verdicts, draw figures.
-
-    Finished blocks of work are kept in the results file: a run that was stopped continues where it was,
-    and a second run only judges and draws. Exit status 1 if a claim fails or its control does not.
-
-    \b
-    kvfloor reproduce threshold --scale full
-    """
-    from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.engine.sweep import total_blocks
-    from kvfloor.experiments.show.reproduction import chosen_claims, left_out
-    from kvfloor.experiments.show.reproduction import reproduce as run
-    from kvfloor.experiments.show.stopping import stops_with
-
-    chosen = chosen_claims(claims)
-    for id, reason in left_out(chosen).items():
-        if claims:
-            raise ValueError(f"{id} {reason}")
-        click.echo(f"{id} is left out: it {reason}.", err=True)
-        chosen = [claim for claim in chosen if claim.id != id]
-    total = sum(total_blocks(claim.tasks(scale)) for claim in chosen)
-    done = 0
-    with executor_of(executor, workers) as workplace, _opened(results, figures) as store:
-
-        def stopped() -> str:
-            store.close()
-            return (
-                f"Stopped: {done} of {total} blocks are kept in {results}; the same command continues there."
-            )
-
-        with stops_with(stopped), screen.progress(chosen, scale) as advance:
-
-            def count(claim: "Claim", blocks: int) -> None:
-                nonlocal done
-                done += blocks
-                advance(claim, blocks)
-
-            outcomes = list(
-                run(
-                    chosen,
-                    scale=scale,
-                    seed=seed,
-                    store=store,
-                    figures=Path(figures),
-                    executor=workplace,
-                    progress=count,
-                )
-            )
-    if as_json:
-        screen.print_json([dataclasses.asdict(outcome) for outcome in outcomes])
-    else:
-        screen.print_outcomes(outcomes)
-        click.echo(f"Figures are in {figures}, measurements in {results}.")
-    sys.exit(any(outcome.verdict != "holds" for outcome in outcomes))
 
 
 @main.command()
@@ -344,51 +181,6 @@ def audit(
 
 
 @main.command()
-@click.option("--workers", type=WORKERS, default=None, help="Processes.  [default: one a core]")
-@on_executor
-@click.option("--seed", type=SEED, default=0, help="Root seed of every random draw.")
-@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
-@click.option("--figures", type=click.Path(file_okay=False), default=FIGURES, help="Folder for the table.")
-@as_json
-def leaderboard(
-    workers: int | None, executor: str, seed: int, results: str, figures: str, as_json: bool
-) -> None:
-    """Audit every press of kvpress and cache of transformers.
-
-    Each is asked for several budgets. Finished plays are kept in the results file: a run that was
-    stopped continues where it was. Writes leaderboard.md, .csv, .svg and .png.
-
-    \b
-    kvfloor leaderboard --figures tables
-    """
-    from kvfloor.experiments.claims.transformers.leaderboard import tasks
-    from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.engine.sweep import run
-    from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish
-    from kvfloor.experiments.show.stopping import stops_with
-
-    wanted = tasks()
-    with executor_of(executor, workers) as workplace, _opened(results, figures) as store:
-
-        def stopped() -> str:
-            store.close()
-            return f"Stopped: finished plays are in {results}; the same command continues."
-
-        with stops_with(stopped), screen.bars({"leaderboard": len(wanted)}) as advance:
-            progress = functools.partial(advance, "leaderboard")
-            records, lost = run(wanted, store, seed=seed, executor=workplace, progress=progress)
-            rows = publish(records, lost, Path(figures), seed)
-    if as_json:
-        screen.print_json(rows)
-        return
-    table = screen.table(*COLUMNS)
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in COLUMNS))
-    screen.print_table(table)
-    click.echo(f"The table and the figure are in {figures}, the plays in {results}.")
-
-
-@main.command()
 @click.option("--tokens", type=click.IntRange(min=2), default=4096, help="Tokens in the stream.")
 @click.option(
     "--dim", type=click.IntRange(min=2), default=None, help="Dimension of keys and values.  [default: 64]"
@@ -417,41 +209,5 @@ def floor(tokens: int, dim: int | None, eta: float, model: str | None, as_json: 
     screen.print_table(table)
 
 
-@main.command()
-@click.option("--results", type=click.Path(dir_okay=False), default=RESULTS, help="Store of finished work.")
-@click.option("--out", type=click.Path(dir_okay=False), default="report.html", help="The page to write.")
-@click.option("--seed", type=SEED, default=0, help="Root seed of the runs to report.")
-def report(results: str, out: str, seed: int) -> None:
-    """Write verdicts, evidence and figures on one page of HTML.
-
-    Nothing is run. Each claim is shown at the largest scale of which every block is stored.
-
-    \b
-    kvfloor report --results all.sqlite --out all.html
-    """
-    from kvfloor.experiments.engine.store import Store
-    from kvfloor.experiments.show.report import write_report
-
-    with Store(results, writable=False) as store:
-        shown = write_report(store, out, seed=seed)
-    whole = sum(section.verdict is not None for section in shown)
-    click.echo(f"{out}: {whole} of {len(shown)} claims; run `kvfloor reproduce` for the others.")
-
-
-@main.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(dir_okay=False))
-@click.option("--into", required=True, type=click.Path(dir_okay=False), help="The store they are added to.")
-def merge(results: tuple[str, ...], into: str) -> None:
-    """Put the finished work of several stores into one.
-
-    What is there already is not added twice; if anything is wrong with a store, nothing is added at all.
-
-    \b
-    kvfloor merge a.sqlite b.sqlite --into all.sqlite
-    """
-    from kvfloor.experiments.claims import all_claims
-    from kvfloor.experiments.engine.merging import merge as run
-
-    modules = [claim.module for claim in all_claims().values()]
-    for merged in run([Path(name) for name in results], Path(into), modules):
-        click.echo(f"{merged.path}: {merged.added} blocks added, {merged.known} were there already.")
+for subcommand in (reproduce, leaderboard, report, merge, show, rerun):
+    main.add_command(subcommand)

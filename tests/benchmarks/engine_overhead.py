@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kvfloor.experiments.drawing import style
 from kvfloor.experiments.engine.pool import WorkerPool
 from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import Task, run
+from kvfloor.experiments.game.randomness import Randomness
 
 MODULE = "engine_overhead"
 
 
-def measure(parameters, randomness):
+def measure(parameters: dict[str, Any], randomness: Randomness) -> dict[str, Any]:
     """Take some time: of the processor ("busy"), or asleep as a block on another machine is to us."""
     if parameters["busy"]:
         start = time.thread_time()

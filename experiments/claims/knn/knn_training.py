@@ -43,7 +43,7 @@ LEARNS = "trained with estimated gradients, attention lowers the loss"
 EXACT = "with k = n perplexity is exact"
 CLOSER = "over all k, a weighted tail is closer to exact perplexity than cutting off"
 
-TEXT = files("kvfloor.experiments.claims.knn").joinpath("rhyme.txt").read_text(encoding="utf-8")
+TEXT = files("kvfloor.attention.engines.plain").joinpath("rhyme.txt").read_text(encoding="utf-8")
 HELD_OUT = 0.2  # of the text, at its end
 DIM, WINDOW = 32, 128
 RATE = 0.01

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from kvfloor.attention.caches import Coins, resolve, wire
+from kvfloor.attention.caches import Coins, resolve
 from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.low_dimension.streams import clusters_of
 from kvfloor.experiments.drawing.panels import ticks
 from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
 from kvfloor.experiments.engine.store import Record
@@ -68,9 +69,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     subgen = resolve(f"subgen:delta={delta},cluster_slots=1,value_slots=1")
     payload = write(subgen.make(dim, dim, coins), stream)
     dense = write(resolve("dense:dtype=float32").make(dim, dim, coins), stream)
-    _, _, _, clusters, _ = wire.read(payload)[0].counts
     return {
-        "clusters": clusters,
+        "clusters": clusters_of(payload),
         "wire_bits": 8 * len(payload),
         "dense_bits": 8 * len(dense),
         "incoherence": incoherence(keys),

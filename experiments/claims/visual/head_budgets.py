@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.attention.caches.composed.head_budgets import attention_variance, classify_heads, head_budgets
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.style import COLOURS, new_figure
 from kvfloor.experiments.engine.store import Record

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from kvfloor.experiments.engine.store import VERSION, Record, Store, StoreError
 
-RECORD = Record("t", "0", 0, "c", "claim.module", "claim", {"n": 3}, {"errors": 1}, 0.5)
+ORIGIN = {"version": "1.0", "cpu": "a fast one"}
+RECORD = Record("t", "0", 0, "c", "claim.module", "claim", {"n": 3}, {"errors": 1}, 0.5, "2026-11-25", ORIGIN)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -31,7 +32,8 @@ def path(tmp_path):
 @given(st.dictionaries(st.text(), json_values), st.dictionaries(st.text(), json_values))
 def test_a_record_survives_its_row(parameters, measured):
     record = replace(RECORD, parameters=parameters, measured=measured)
-    assert Record.from_row(record.to_row()) == record
+    row = record.to_row()
+    assert Record.from_row(row, {row[-2]: ORIGIN}) == record
 
 
 def test_what_is_added_is_there_after_reopening(path):
@@ -91,6 +93,28 @@ def test_another_version_is_told_and_left_alone(path):
     connection.close()
     with pytest.raises(StoreError, match=f"results format {VERSION + 1}"):
         Store(path)
+
+
+def test_the_first_format_is_refused_in_one_sentence(path):
+    connection = sqlite3.connect(path)
+    connection.execute(
+        """CREATE TABLE blocks (
+        task TEXT NOT NULL, seed TEXT NOT NULL, block INTEGER NOT NULL, code TEXT NOT NULL,
+        claim TEXT NOT NULL, variant TEXT NOT NULL, parameters TEXT NOT NULL,
+        measured TEXT NOT NULL, seconds REAL NOT NULL,
+        PRIMARY KEY (task, seed, block, code)
+        ) WITHOUT ROWID"""
+    )
+    connection.execute("PRAGMA application_id = 0x4B56464C")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    before = path.read_bytes()
+    for writable in (True, False):
+        with pytest.raises(
+            StoreError, match=r"has results format 1, .* reads format 2 .*; delete it, or name"
+        ):
+            Store(path, writable=writable)
+    assert path.read_bytes() == before
 
 
 def test_a_foreign_database_is_told_and_left_alone(path):
@@ -164,21 +188,51 @@ def test_a_write_protected_file_in_a_write_protected_folder_is_read(tmp_path):
 
 
 WRONG = ["{", "[1]", "null", "3", '"x"', '{"errors": NaN}', '{"errors": [1, Infinity]}', '{"errors": 1e999}',
-         "[" * 100_000, '{"errors": ' + "1" * 5000 + "}"]  # fmt: skip
+         '{"errors": 2}', "[" * 100_000, '{"errors": ' + "1" * 5000 + "}"]  # fmt: skip
+COLUMNS = ["measured", "parameters", "block", "seconds", "variant", "claim", "written", "origin", "checksum"]
 
 
 @pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
-@pytest.mark.parametrize("column", ["measured", "parameters", "block", "seconds"])
-def test_a_row_of_another_shape_is_named(path, column, text):
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_row_that_was_changed_is_named(path, column, text):
     with Store(path) as store:
         store.add(RECORD)
         store._connection.execute(f"UPDATE blocks SET {column} = ?", (text,))
-        if column in ("block", "seconds") and text == "3":
-            assert len(list(store.records())) == 1  # SQLite makes a number of it
-            return
-        with pytest.raises(StoreError, match=rf"r.*sqlite holds a wrong row, .*: {column} is ") as told:
+        sentence = r"r.*sqlite holds a wrong row, .*: its checksum does not fit what it says"
+        with pytest.raises(StoreError, match=sentence) as told:
             list(store.records())
         assert len(str(told.value)) < 300
+
+
+def test_an_origin_that_was_changed_is_told(path):
+    with Store(path) as store:
+        store.add(RECORD)
+        store._connection.execute("UPDATE origins SET facts = replace(facts, 'a fast one', 'a slow one')")
+        with pytest.raises(StoreError, match="its checksum does not fit"):
+            list(store.records())
+
+
+def test_rows_share_their_origin_and_keep_their_own_date(path, tmp_path):
+    later = replace(RECORD, block=1, written="2026-11-26")
+    with Store(path) as store:
+        store.add(RECORD)
+        store.add(later)
+        assert store._connection.execute("SELECT count(*) FROM origins").fetchone() == (1,)
+    with Store(tmp_path / "all.sqlite") as merged, Store(path, writable=False) as source:
+        elsewhere = replace(later, written="2026-11-27", origin={"cpu": "another"})
+        assert merged.merge(source.records(), [elsewhere]) == [2, 0]
+        assert list(merged.records()) == [RECORD, later]
+
+
+def test_a_row_is_found_by_the_beginning_of_its_id(path):
+    with Store(path) as store:
+        others = [replace(RECORD, block=block) for block in range(20)]
+        for record in others:
+            store.add(record)
+        for record in others:
+            assert list(store.records(row=record.id[:10])) == [record]
+        assert list(store.records(row="")) == others
+        assert list(store.records(row="x")) == []
 
 
 def test_numbers_that_are_not_finite_are_not_stored(path):
