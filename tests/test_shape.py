@@ -126,6 +126,7 @@ def parameters(function) -> int:
 
 @pytest.mark.parametrize(("package", "among"), [
     ("reductions", "encodings.values.ValuesEncoding.build"), ("reductions", "keys.incoherence.incoherence_bound"),
+    ("attention", "caches.base.frame.WireCache.__init__"), ("attention", "knn.forward.knn_attention"),
     ("experiments.claims", "index.index_barrier.measure"), ("experiments.judging", "barrier.judge_barrier"),
     ("experiments.drawing", "panels.ticks"),
 ])  # fmt: skip

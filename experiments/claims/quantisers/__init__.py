@@ -1,1 +1,1 @@
-"""Claims on quantisers (theory 16)."""
+"""Claims on quantisers (theory 18)."""

@@ -1,4 +1,4 @@
-"""No quantiser is below Shannon's distortion for the bits that it sends, and how near each comes (theory 16)."""
+"""No quantiser is below Shannon's distortion for the bits that it sends, and how near each comes (theory 18)."""
 
 import math
 from collections.abc import Sequence
@@ -174,7 +174,7 @@ CLAIM = Claim(
         "the slack of the certificate: scales, norms and offsets count. Rotated quantisers of b bits a code have "
         "D ≤ 2.72 · 4^−b and shrink inner products by D."
     ),
-    theory="16",
+    theory="18",
     checks=(SHANNON, SCALAR, SHRINKS),
     cells=grid,
     measure=measure,
