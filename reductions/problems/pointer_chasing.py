@@ -16,7 +16,7 @@ class PointerChasing:
     """f is one cycle through all n nodes, uniform among them; a question is a node i, the answer f^k(i).
 
     With k coprime to n the k-th power is as good as f: f = (f^k)^j for k j = 1 mod n. So all answers together give
-    log2 (n-1)! bits back, whatever k is, and Theorem A counts cycles (theory 17).
+    log2 (n-1)! bits back, whatever k is, and Theorem A counts cycles (theory 19).
 
     Parameters
     ----------

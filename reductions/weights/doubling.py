@@ -1,4 +1,4 @@
-"""A transformer that doubles its reach a layer: POINTER CHASING by pointer jumping (theory 17).
+"""A transformer that doubles its reach a layer: POINTER CHASING by pointer jumping (theory 19).
 
 Attention only, no norms. A node's row holds its address and, after layer j, the address of the node 2^j steps on:
 a head whose query is that pointer finds the node it leads to and copies its pointer. A question's row holds an address,
@@ -62,7 +62,7 @@ class Doubling:
 
     @property
     def query_norm(self) -> float:
-        """C with C (1 - eps) >= ln n + 1 + ln(5 C L), for which every answer is right (theory 17)."""
+        """C with C (1 - eps) >= ln n + 1 + ln(5 C L), for which every answer is right (theory 19)."""
         apart, tokens = 1 - self.addresses.incoherence(), len(self.addresses)
         norm = 1.0
         for _ in range(60):  # the right side is a contraction from here on

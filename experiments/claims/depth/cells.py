@@ -1,4 +1,4 @@
-"""Pointer chasing in cells: a probe a layer, all functions, and how few layers there can be (theory 17)."""
+"""Pointer chasing in cells: a probe a layer, all functions, and how few layers there can be (theory 19)."""
 
 import itertools
 from math import ceil, isqrt, lgamma, log, log2

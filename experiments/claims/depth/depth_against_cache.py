@@ -1,4 +1,4 @@
-"""How many layers pointer chasing takes with how much cache: proved bounds, a conjecture, a construction (theory 17)."""
+"""How many layers pointer chasing takes with how much cache: proved bounds, a conjecture, a construction (theory 19)."""
 
 import math
 from collections.abc import Sequence
@@ -314,14 +314,14 @@ def _draw_cells(axes: "Axes", records: Sequence[Record]) -> None:
 CLAIM = Claim(
     id="depth-against-cache",
     title="A whole cache doubles reach in every layer; an evicted one pays in layers or in answers",
-    source="Theory 17, ours; bounds and conjecture arXiv:2604.17935, our reading",
+    source="Theory 19, ours; bounds and conjecture arXiv:2604.17935, our reading",
     statement=(
         "A hand-built transformer answers k hops in ⌊log2 k⌋ + 1 layers. L layers of s cells of b bits answer all questions "
         "only if L s b ≥ log2 of the iterates, L b ≥ log2 n; windows of s reach L (s − 1) tokens. The product "
         "⌈k/s⌉⌈log2 n/b⌉ is a conjecture for a single chain; where any question may come after the caches are full, counting "
         "forces 7/8 of it up to b = log2 n. Beyond its range small cases are below it, none below its half."
     ),
-    theory="17",
+    theory="19",
     checks=(DOUBLES, CARRIES, KEPT, CONE, CELLS, HALF, FORCED),
     cells=grid,
     measure=measure,

@@ -1,4 +1,4 @@
-"""How far back a last token can see through layers of windows (theory 17)."""
+"""How far back a last token can see through layers of windows (theory 19)."""
 
 import numpy as np
 
