@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +24,16 @@ from kvfloor.experiments.claims.low_dimension.streams import (
     relative_errors,
 )
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import where
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 GUARANTEE = "every answer is within ε |softmax|₂ |V|_op"
 ALLOWED = "theory allows an exception with probability at most 1e-6"
@@ -63,7 +59,7 @@ class UniformValues(SubGen):
     value_sampling: ClassVar[type[ValueSlots]] = UniformValueSlots
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return streams over dimensions, and key sets to count clusters of."""
     full = scale == "full"
     longest = {2: 20, 3: 20, 4: 20} if full else {2: 18, 3: 18, 4: 16}
@@ -72,13 +68,13 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return [*streams, *counted]
 
 
-def _stream(dim: int, lengths: list[int], **change: Any) -> dict[str, Any]:
+def _stream(dim: int, lengths: list[int], **change: Any) -> Cell:
     """Return one stream, answered after each of these lengths."""
     cell = {"kind": "stream", "dim": dim, "lengths": lengths, "cache": "subgen", "delta": DELTA}
     return {**cell, "cluster_slots": T, "value_slots": S, **change}
 
 
-def _counted(dim: int, tokens: int, delta: float = COARSE) -> dict[str, Any]:
+def _counted(dim: int, tokens: int, delta: float = COARSE) -> Cell:
     """Return uniform keys of which the clusters are counted."""
     return {"kind": "count", "dim": dim, "tokens": tokens, "cache": "subgen", "delta": delta}
 
@@ -209,7 +205,7 @@ def _bracket(record: Record, failure: float) -> dict[str, Any]:
             "uncovered_mass_at_most": uncovered}  # fmt: skip
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw wire bits over the length of the stream beside the floor, and clusters over the dimension."""
     figure, (left, right) = new_figure(2, width=5.0, height=3.9)
     _draw_bits(left, where(records, kind="stream"))
@@ -217,7 +213,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
+def _draw_bits(axes: Axes, streams: Sequence[Record]) -> None:
     """Draw a curve for each dimension, the dense cache and the floor."""
     lengths = np.array(max((r.parameters["lengths"] for r in streams), key=len))
     for record, marker, colour in zip(streams, "osD", COLOURS, strict=False):
@@ -237,7 +233,7 @@ def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
     axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
 
-def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
+def _draw_clusters(axes: Axes, counts: Sequence[Record]) -> None:
     """Draw clusters between the covering numbers."""
     dims = [r.parameters["dim"] for r in counts]
     brackets = [_bracket(r, FALSE_ALARM / len(counts)) for r in counts]
