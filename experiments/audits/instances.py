@@ -12,6 +12,7 @@ from kvfloor.attention.engines.llamacpp.library import INSTALL as ENGINE_INSTALL
 from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing, offline
 from kvfloor.attention.engines.transformers.model import Model as Transformer
 from kvfloor.attention.engines.transformers.sessions import Feed
+from kvfloor.experiments.audits.memory import must_fit, numpy_bytes, transformer_bytes
 from kvfloor.experiments.game.hosts.host import Host
 from kvfloor.experiments.game.hosts.llamacpp import LlamaCache
 from kvfloor.experiments.game.hosts.names import kind_of
@@ -176,6 +177,7 @@ def _in_numpy(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
     tokens = MODELS.get(model, 1) if wanted.tokens is None else wanted.tokens
     value_dim = wanted.dim if wanted.value_dim is None else wanted.value_dim
     asked = Instance(model, tokens, wanted.dim, value_dim, wanted.levels, wanted.sides)
+    must_fit(numpy_bytes(asked), tokens=tokens, dim=wanted.dim, value_dim=value_dim, levels=wanted.levels)
     host = NumpyCache(_fitting(cache, model))
     encoding = instance(asked, randomness)
     written = encoding.encode(np.zeros(encoding.problem.length, encoding.problem.dtype))
@@ -196,6 +198,8 @@ def _in_transformer(cache: str, wanted: Wanted, randomness: Randomness) -> Posed
     host = TransformerCache(cache, wanted.model or "llama", wanted.feed, wanted.readout)
     tokens = wanted.tokens or TRANSFORMER_TOKENS
     model = Transformer.parse(host.model)
+    needed = transformer_bytes(tokens, wanted.dim, model.layers * model.kv_heads)
+    must_fit(needed, tokens=tokens, dim=wanted.dim)
     heads = f"{model.heads} heads ({model.kv_heads} of keys and values)"
     told = f"{model.architecture}, {model.layers} layers of {heads}, {model.dtype}"
     return Posed(host, host.encoding(tokens, wanted.dim, randomness), told, tokens, 0, None)

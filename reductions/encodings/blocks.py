@@ -1,4 +1,4 @@
-"""INDEX in the values of a block format: every code and every scale carries its share (theory 15).
+"""INDEX in the values of a block format: every code and every scale carries its share (theory 16).
 
 A block of B numbers is stored as a code of each, one of q, times a scale that the block shares and, in some
 formats, plus an offset that it shares. The scale and the offset are numbers of 11 significant bits, and they

@@ -1,4 +1,4 @@
-"""The barrier at a trained model's own keys and its own queries' norms (theory 16)."""
+"""The barrier at a trained model's own keys and its own queries' norms (theory 17)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -203,7 +203,7 @@ CLAIM = Claim(
         "have, the values hold more than nine tenths of n d_v bits, in every head above the first layer, and twice "
         "as many in twice as long a text: at a real model's geometry and temperature no cache can take less."
     ),
-    theory="16",
+    theory="17",
     checks=(MODEL, HEADS, GROWS, ROTATES),
     cells=grid,
     measure=measure,

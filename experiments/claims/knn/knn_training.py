@@ -209,7 +209,7 @@ def _read(model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fau
 
     whole = 1 if fault == "short" else LONG_WINDOW
     return {
-        "exact": _loss(model, text, ExactLayer(), LONG_WINDOW),
+        "exact": _loss(model, text, Layer("exact", "none", rng), LONG_WINDOW),
         "whole": [loss(method, whole) for method in ("tail", "cut off")],
         # A tail is random: its mean distance over some readings.
         "tail": [[loss("tail", kept) for _ in range(READINGS)] for kept in SIZES],

@@ -83,7 +83,8 @@ def test_without_gguf_it_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(blocks.importlib, "import_module", missing)
     with pytest.raises(
-        ValueError, match=r"^gguf is not installed; install it with pip: kvfloor\[llamacpp\]$"
+        ValueError,
+        match=r"^gguf is not installed; install it with `make llamacpp`, or with pip: kvfloor\[llamacpp\]$",
     ):
         resolve("blocks").make(32, 32, Coins(0))
     blocks._gguf.cache_clear()
