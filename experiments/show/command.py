@@ -34,26 +34,37 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("claim", required=False)
 @as_json
-def claims(as_json: bool) -> None:
-    """List what is claimed, by whom, and how it is checked.
+def claims(claim: str | None, as_json: bool) -> None:
+    """List what is claimed, a line each, or tell one claim in full.
 
     \b
-    kvfloor claims --json
+    kvfloor claims
+    kvfloor claims threshold
     """
     from kvfloor.experiments.claims import all_claims
+    from kvfloor.experiments.show.reproduction import chosen_claims
 
-    known = all_claims().values()
-    fields = ("id", "title", "source", "statement", "theory")
-    if as_json:
-        screen.print_json([{field: getattr(claim, field) for field in fields} for claim in known])
+    told = ("id", "title", "source", "statement", "theory")
+    if claim is None:
+        known = all_claims().values()
+        if as_json:
+            screen.print_json([{field: getattr(each, field) for field in told} for each in known])
+        else:
+            screen.print_lines([(each.id, each.title) for each in known])
         return
-    table = screen.table("claim", "states", "checked by", "source")
-    for claim in known:
-        controls = [f"[dim]control: {control.name}[/dim]" for control in claim.controls]
-        statement = f"{claim.statement} [dim](theory {claim.theory})[/dim]"
-        table.add_row(claim.id, statement, "\n".join([*claim.checks, *controls]), claim.source)
-    screen.print_table(table)
+    (chosen,) = chosen_claims([claim])
+    full = {field: getattr(chosen, field) for field in told} | {
+        "checks": list(chosen.checks),
+        "controls": [f"{control.name}, which must break: {control.breaks}" for control in chosen.controls],
+        "module": chosen.module,
+        "needs": list(chosen.requires),
+    }
+    if as_json:
+        screen.print_json(full)
+    else:
+        screen.print_fields(full)
 
 
 @main.command()

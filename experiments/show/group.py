@@ -82,10 +82,10 @@ class Command(click.Group):
         except MemoryError as error:
             raise Sentence(f"there is not enough memory: {error or 'ask for less'}") from error
         except ValueError as error:
-            raise Sentence(_short(" ".join(str(error).split()))) from error
+            raise Sentence(_short(str(error))) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            raise Sentence(f"{name}{error.strerror or error}") from error
+            raise Sentence(_short(f"{name}{error.strerror or error}")) from error
 
 
 @contextlib.contextmanager
@@ -107,5 +107,5 @@ def opened(results: str, figures: str) -> "Iterator[Store]":
 
 
 def _short(text: str) -> str:
-    """Return a sentence in which no word is longer than a line."""
-    return re.sub(r"\S{160,}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
+    """Return a sentence on one line, in which no word is longer than a line."""
+    return re.sub(r"\S{160,}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", " ".join(text.split()))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from kvfloor.experiments.audits.record import Audit
@@ -19,7 +21,9 @@ __all__ = [
     "bars",
     "plain",
     "print_audit",
+    "print_fields",
     "print_json",
+    "print_lines",
     "print_outcomes",
     "print_table",
     "progress",
@@ -111,11 +115,37 @@ def table(*columns: str, title: str | None = None) -> "Table":
 
 
 def print_table(shown: "Table") -> None:
-    """Print a table to standard output, wide enough for a file where there is no terminal."""
+    """Print a table to standard output."""
+    _console().print(shown)
+
+
+def print_lines(rows: "Sequence[tuple[str, str]]") -> None:
+    """Print a name and what it is, a line each; where the terminal ends, the line does."""
+    wide = max(len(name) for name, _ in rows) + 2
+    for name, text in rows:
+        _console().print(
+            f"{name:{wide}}{text}", markup=False, highlight=False, no_wrap=True, overflow="ellipsis"
+        )
+
+
+def print_fields(fields: dict[str, str | list[str]]) -> None:
+    """Print names and texts one below the other; of a list every entry on lines of its own."""
+    from rich.markup import escape
+
+    shown = table("", "")
+    for name, value in fields.items():
+        for text in [value] if isinstance(value, str) else value:
+            shown.add_row(name, escape(text))
+            name = ""
+    print_table(shown)
+
+
+def _console() -> "Console":
+    """Return standard output: as wide as the terminal or COLUMNS, else wide enough for a file."""
     from rich.console import Console
 
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(shown)
+    fixed = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console() if fixed else Console(width=160)
 
 
 def print_json(value: Any) -> None:

@@ -59,7 +59,9 @@ def test_every_model_hides_its_bits(model, tokens, hidden):
     assert found.capacity_bits == found.asked == hidden * 8
     assert found.full_cache_bits == 16 * hidden * 40
     paid_bits = 104 + np.log2(len(found.readers))
-    assert found.certified_bits == pytest.approx(found.capacity_bits - paid_bits)
+    assert 0 <= found.capacity_bits - paid_bits - found.certified_bits <= 1  # rounded down
+    assert isinstance(found.certified_bits, int)
+    assert isinstance(found.frontier_bits, int)
     packed = kvfloor.audit("bitpack", **options)
     assert packed.errors == 0
     assert 0 <= packed.wire_bits - packed.capacity_bits < 2000
