@@ -331,6 +331,11 @@ def _checked(queries: object, keys: object, values: object) -> tuple[Matrix, Mat
 
 
 def _norms(rows: Matrix) -> _Doubles:
-    """Return Euclidean norms of rows, in float64, where the square of no float32 overflows."""
-    norms: _Doubles = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    """Return upper bounds on Euclidean norms of rows, equal to them but for rounding and underflow."""
+    squares = np.einsum("ij,ij->i", rows, rows)
+    if not np.isfinite(squares).all():
+        return _norms(rows.astype(np.float64))
+    numbers, dim = np.finfo(rows.dtype), rows.shape[1]
+    rounded = squares.astype(np.float64) * (1 + (dim + 4) * float(numbers.eps))
+    norms: _Doubles = np.sqrt(rounded + dim * float(numbers.tiny))
     return norms

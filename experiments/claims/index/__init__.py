@@ -1,5 +1,5 @@
-"""Claims of theory 3: INDEX in values and keys.
+"""Claims of theory 3 and 5: INDEX in values and keys, and under sparse values and windows.
 
-`index_barrier` and `key_barrier` hold bits in one side or both, `phase_diagram` shows where decoding begins, `precision`
-what accuracy costs. Other input models (windows, tensors, maps) have sections of their own.
+`index_barrier` and `key_barrier` state the barrier, `precision` its form for many levels, `phase_diagram` the query
+norm at which it sets in; `unstructured_sparsity` and `sliding_window` say what neither way to save can escape.
 """

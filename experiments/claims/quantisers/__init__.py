@@ -1,1 +1,0 @@
-"""Claims on quantisers (theory 18)."""
