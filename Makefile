@@ -11,11 +11,11 @@ reproduce-full: .venv/ready
 	$(BIN)/kvfloor reproduce --scale full
 
 test: .venv/ready
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 # The tests that try things at random moments, and those with random input, at length.
 test-all: .venv/ready
-	KVFLOOR_THOROUGH=1 $(BIN)/python -m pytest
+	KVFLOOR_THOROUGH=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,4 +1,9 @@
-"""Computes softmax attention, exactly and approximately, and keeps caches of it."""
+"""Softmax attention, exactly and approximately, and caches of it.
+
+`softmax`, `tensor`, `visual` and `window` are exact, a kind a file, on `kernel`; `gradients` go with them; `knn` is
+sublinear. `caches` are ours, `engines` other people's. Arguments are checked by `checks`, `inputs` and `spelling`.
+Nothing here knows of problems, encodings or claims: this package and `reductions` never import each other.
+"""
 
 from kvfloor.attention.softmax import (
     softmax_attention,

@@ -208,12 +208,8 @@ def weighted_attention(queries: object, keys: object, values: object, weights: o
 
     Parameters
     ----------
-    queries : array_like, shape (m, d)
-        Queries.
-    keys : array_like, shape (n, d)
-        Keys of n >= 1 tokens.
-    values : array_like, shape (n, d_v)
-        Values of the same tokens.
+    queries, keys, values
+        As for `softmax_attention`.
     weights : array_like, shape (n,)
         How often each token counts, positive.
 
@@ -324,18 +320,7 @@ def scaled_values(values: Matrix, largest: float) -> tuple[Matrix, int]:
 
 
 def peak(array: Matrix) -> float:
-    """Return the largest magnitude of an entry.
-
-    Parameters
-    ----------
-    array : ndarray
-        Finite numbers, at least one.
-
-    Returns
-    -------
-    float
-        The magnitude.
-    """
+    """Return the largest magnitude among the finite entries, at least one, of an array."""
     return max(float(array.max()), -float(array.min()))
 
 
@@ -346,6 +331,11 @@ def _checked(queries: object, keys: object, values: object) -> tuple[Matrix, Mat
 
 
 def _norms(rows: Matrix) -> _Doubles:
-    """Return Euclidean norms of rows, in float64, where the square of no float32 overflows."""
-    norms: _Doubles = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    """Return upper bounds on Euclidean norms of rows, equal to them but for rounding and underflow."""
+    squares = np.einsum("ij,ij->i", rows, rows)
+    if not np.isfinite(squares).all():
+        return _norms(rows.astype(np.float64))
+    numbers, dim = np.finfo(rows.dtype), rows.shape[1]
+    rounded = squares.astype(np.float64) * (1 + (dim + 4) * float(numbers.eps))
+    norms: _Doubles = np.sqrt(rounded + dim * float(numbers.tiny))
     return norms

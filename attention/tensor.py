@@ -68,10 +68,9 @@ def tensor_attention(
     keys2: object,
     values2: object,
     *,
-    row_block: int = ROW_BLOCK,
-    key_block: int = KEY_BLOCK,
+    blocks: tuple[int, int] = (ROW_BLOCK, KEY_BLOCK),
 ) -> Matrix:
-    """Attend to every pair of tokens: row_block x key_block scores are in memory at a time.
+    """Attend to every pair of tokens, with a block of scores in memory at a time.
 
     A pair's score <q, k1_a o k2_b> is that of the query q o k1_a on the key k2_b. So the rows q o k1_a of
     all a, and of several queries where the stream is short, are queries to the second side:
@@ -92,8 +91,8 @@ def tensor_attention(
         Keys of either side.
     values1, values2 : array_like, shapes (n1, d_v) and (n2, d_v)
         Values of either side.
-    row_block, key_block : int
-        Rows and columns of a block of scores, at least 1.
+    blocks : tuple of int
+        Rows and columns of a block of scores, each at least 1.
 
     Returns
     -------
@@ -107,8 +106,8 @@ def tensor_attention(
         If shapes disagree, an entry is not finite, or a block is not a positive integer.
     """
     q, k1, v1, k2, v2 = _checked(queries, keys1, values1, keys2, values2)
-    row_block = integer("row_block", row_block, 1, 1 << 24)
-    key_block = min(integer("key_block", key_block, 1, 1 << 24), len(k2))
+    row_block = integer("blocks[0]", blocks[0], 1, 1 << 24)
+    key_block = min(integer("blocks[1]", blocks[1], 1, 1 << 24), len(k2))
     dtype = np.result_type(q, k1, v1, k2, v2)
     peaks = [peak(array) for array in (q, k1, k2, v1, v2)]
     bounds = _score_bounds((q, k1, k2), peaks[:3]) * FOLD

@@ -20,7 +20,7 @@ def test_the_cache_of_the_readme_stands_at_full_precision(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     found = kvfloor.audit("mine:Mine", tokens=512, dim=64, seed=1)
     assert found.errors == 0
-    assert found.wire_bits == 8 + 2 * found.full_cache_bits
+    assert found.wire_bits == 8 * 24 + 2 * found.full_cache_bits
 
 
 NAMES = ("hidden", "on", "decoded", "reader", "certified", "frontier", "float16", "seed", "verdict")

@@ -14,6 +14,7 @@ from kvfloor.attention.kernel.sums import Asked, Sums
 __all__ = ["attend_mirrored", "mirrored_edges", "multiples"]
 
 LOOKED_AT = 512  # rows, compared at a time
+SMALL = 1 << 23  # multiplications that one thread does as fast as two
 HELD = 1 << 22  # kept weights that wait for the other strip
 _Doubles: TypeAlias = NDArray[np.float64]
 
@@ -118,9 +119,16 @@ def attend_mirrored(asked: Asked, start: int, own: _Doubles) -> Matrix:
         sums.add_kept(rows[number], [*served, *waiting.get(number, {}).items()])
         sums.add(rows[number], [n for n in earlier if number not in waiting[n]], room)
 
-    together = max(1, HELD * FULL // (tokens.widest * len(tokens.values)))
-    for begin in range(0, len(strips), together):
+    begin, together = 0, max(1, HELD * FULL // (tokens.widest * len(tokens.values)))
+    while begin < len(strips):
         waiting.clear()
         each(tokens, strips[begin : begin + together], upwards)
-        each(tokens, strips[begin:], downwards)
+        kept = sum(len(block.rows) for blocks in waiting.values() for block in blocks.values())
+        whole = any(n > number and n not in blocks for number, blocks in waiting.items() for n in strips)
+        # Where little was kept this is mostly Python, and threads would only wait for each other.
+        small = not whole and kept * tokens.values.shape[1] < SMALL
+        each(tokens, strips[begin:], downwards, 1 if small else None)
+        begin += together
+        # As many more as would hold what may be held, if they kept as much.
+        together = max(1, min(8 * together, together * HELD // (2 * kept + 1)))
     return settled(asked, sums)

@@ -15,7 +15,7 @@ __all__ = ["attend", "each", "settled", "strips"]
 Item = TypeVar("Item")
 
 NARROWEST = 32  # a product with fewer queries is slower than its share
-SAMPLED = 32  # queries whose largest score is looked up beforehand
+SAMPLED = 16  # queries whose largest score is looked up beforehand
 SAMPLED_FROM = 256  # among so many or more
 
 
@@ -42,7 +42,9 @@ def strips(queries: int, longest: int) -> list[slice]:
     return [slice(start, min(start + length, queries)) for start in range(0, queries, length)]
 
 
-def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Room], object]) -> None:
+def each(
+    tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Room], object], most: int | None = None
+) -> None:
     """Let threads work on items, each thread with room of its own.
 
     Parameters
@@ -53,6 +55,8 @@ def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Room], obj
         Strips of queries, or what stands for them.
     work : callable
         Is given an item and the room, and must write what it finds where no other item does.
+    most : int, optional
+        The most threads that are worth it.
     """
 
     def take(queue: Iterator[Item]) -> None:
@@ -60,7 +64,7 @@ def each(tokens: Tokens, items: Sequence[Item], work: Callable[[Item, Room], obj
             for item in queue:
                 work(item, room)
 
-    share(items, take)
+    share(items, take, most)
 
 
 def attend(asked: Asked) -> Matrix:

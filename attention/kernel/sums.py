@@ -45,7 +45,8 @@ class Asked:
 
     def strip(self, rows: slice) -> Matrix:
         """Return some queries as they are multiplied with keys."""
-        strip: Matrix = self.queries[rows] * self.tokens.values.dtype.type(self.factor)
+        queries = self.queries[rows]
+        strip: Matrix = queries if self.factor == 1 else queries * self.tokens.values.dtype.type(self.factor)
         return strip
 
     def some(self, rows: NDArray[np.intp]) -> "Asked":

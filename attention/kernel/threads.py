@@ -1,8 +1,9 @@
-"""Let threads share work block by block, each with one thread of BLAS: pools inside pools only wait."""
+"""Let threads share work block by block, each with one thread of BLAS: two pools that spin wait for each other."""
 
 import contextvars
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
@@ -25,10 +26,10 @@ def allowed_threads() -> int:
     int
         At least 1; 1 where the library is one that cannot be asked.
     """
-    return _BLAS.threads()
+    return _CREW.threads()
 
 
-def share(items: Sequence[Item], work: Callable[[Iterator[Item]], None]) -> None:
+def share(items: Sequence[Item], work: Callable[[Iterator[Item]], None], most: int | None = None) -> None:
     """Let threads take items from one queue until none is left.
 
     As long as it lasts BLAS has one thread a caller, in the whole process. A call inside another one, or beside
@@ -41,21 +42,20 @@ def share(items: Sequence[Item], work: Callable[[Iterator[Item]], None]) -> None
     work : callable
         Takes items off the iterator it is given; runs in as many threads as are allowed and worth it, and must
         write what it finds where no other item does.
+    most : int, optional
+        The most threads that are worth it.
     """
-    with _BLAS.one_thread() as threads:
-        queue = iter(items)
-        helpers = min(threads, len(items)) - 1
-        if helpers < 1:
+    queue = iter(items)  # of a list or a range, which threads may share
+    with _CREW.one_thread() as threads:
+        helpers = min(threads, len(items), most or threads) - 1
+        futures = [_CREW.pool(helpers).submit(contextvars.copy_context().run, _help, work, queue)
+                   for _ in range(helpers)]  # fmt: skip
+        try:
             work(queue)
-            return
-        with ThreadPoolExecutor(helpers) as pool:
-            # np.errstate is in the context.
-            futures = [
-                pool.submit(contextvars.copy_context().run, _help, work, queue) for _ in range(helpers)
-            ]
-            work(queue)
-            for future in futures:
-                future.result()
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
 
 
 def _help(work: Callable[[Iterator[Item]], None], queue: Iterator[Item]) -> None:
@@ -70,18 +70,25 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-class _Blas:
-    """The number of BLAS's threads, which belongs to the process: the last to leave puts it back."""
+class _Crew:
+    """The helping threads, and the number of BLAS's, which belongs to the process: the last to leave puts it back."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._inside = 0
         self._threads = 1
+        self._hands = 0
 
     def threads(self) -> int:
         """Return the number of threads, as it was before anybody came in."""
         with self._lock:
             return self._threads if self._inside else self._now()
+
+    def pool(self, helpers: int) -> ThreadPoolExecutor:
+        """Return a pool of at least so many threads, which sleep between calls."""
+        if self._hands < helpers:
+            self._pool, self._hands = ThreadPoolExecutor(helpers, "attention"), helpers
+        return self._pool
 
     @contextmanager
     def one_thread(self) -> Iterator[int]:
@@ -97,13 +104,34 @@ class _Blas:
         finally:
             with self._lock:
                 self._inside -= 1
-                if not self._inside and self._limit:
-                    self._limit.restore_original_limits()
+                self._restore()
+
+    def _restore(self) -> None:
+        """Give BLAS back its threads, if nobody is inside."""
+        if not self._inside and self._limit:
+            self._limit.restore_original_limits()
 
     @staticmethod
     def _now() -> int:
         """Return the least number of threads of the libraries found."""
         return min((library.num_threads for library in _controller().lib_controllers), default=1)
 
+    def forked(self) -> "_Crew":
+        """Return a crew for a forked process, which has none of the threads."""
+        if self._inside:
+            self._inside = 0
+            self._restore()
+        return _Crew()
 
-_BLAS = _Blas()
+
+_CREW = _Crew()
+
+
+def _forked() -> None:
+    """Replace the crew."""
+    global _CREW
+    _CREW = _CREW.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

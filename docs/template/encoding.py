@@ -1,4 +1,4 @@
-"""A template for an encoding of your own: SUMS OF TWO in the values. Copy it to reductions/encodings/.
+"""A template for an encoding of your own: SUMS OF TWO in the values. Copy it to reductions/encodings/beyond_index/.
 
 Token i holds bit x_i as its value under the key k_i. The pair (i, j) is asked by C (k_i + k_j): both tokens score
 C (1 + <k_i, k_j>), hence the same, and their mean value is half of the sum. With |<k, k'>| <= eps all others score at most

@@ -1,5 +1,6 @@
 """Audit one cache against the floor: one play between fresh processes, one certificate, one verdict."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -126,9 +127,11 @@ def audit(
         readers=asking.readers,
         errors=transcript.errors,
         accuracy=transcript.accuracy,
-        certified_bits=certificate.certified_bits,
+        certified_bits=math.floor(certificate.certified_bits),
         significance_log2=certificate.significance_log2,
-        frontier_bits=problem.length * rate_distortion(1.0 - transcript.accuracy, problem.alphabet),
+        frontier_bits=math.floor(
+            problem.length * rate_distortion(1.0 - transcript.accuracy, problem.alphabet)
+        ),
         verdict=verdict(transcript, accounts),
         isolation=way.tool,
         open_channels=way.open,

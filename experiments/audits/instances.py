@@ -1,16 +1,20 @@
 """The hard instances that an audit puts to a cache: one an input model, and one compiled into a transformer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
 from kvfloor.attention.caches import CACHES
+from kvfloor.attention.engines.llamacpp.library import EXTRA as ENGINE
+from kvfloor.attention.engines.llamacpp.library import INSTALL as ENGINE_INSTALL
 from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing, offline
 from kvfloor.attention.engines.transformers.model import Model as Transformer
 from kvfloor.attention.engines.transformers.sessions import Feed
+from kvfloor.experiments.audits.memory import must_fit, numpy_bytes, transformer_bytes
 from kvfloor.experiments.game.hosts.host import Host
+from kvfloor.experiments.game.hosts.llamacpp import LlamaCache
 from kvfloor.experiments.game.hosts.names import kind_of
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
@@ -19,6 +23,7 @@ from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.keys import KeysEncoding, Layout
 from kvfloor.reductions.encodings.levels import BINARY, Levels
 from kvfloor.reductions.encodings.protocol import Encoding
+from kvfloor.reductions.encodings.streams.heads import MultiHeadEncoding
 from kvfloor.reductions.encodings.streams.visual import largest_pyramid, map_tokens, visual_encoding
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim
 from kvfloor.reductions.encodings.values import ValuesEncoding
@@ -162,7 +167,8 @@ def pose(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
     ValueError
         If the cache is unknown, a size is out of range, or something is asked that the host does not have.
     """
-    return (_in_transformer if kind_of(cache) == "transformers" else _in_numpy)(cache, wanted, randomness)
+    posing = {"numpy": _in_numpy, "transformers": _in_transformer, "llamacpp": _in_llamacpp}
+    return posing[kind_of(cache)](cache, wanted, randomness)
 
 
 def _in_numpy(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
@@ -171,6 +177,7 @@ def _in_numpy(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
     tokens = MODELS.get(model, 1) if wanted.tokens is None else wanted.tokens
     value_dim = wanted.dim if wanted.value_dim is None else wanted.value_dim
     asked = Instance(model, tokens, wanted.dim, value_dim, wanted.levels, wanted.sides)
+    must_fit(numpy_bytes(asked), tokens=tokens, dim=wanted.dim, value_dim=value_dim, levels=wanted.levels)
     host = NumpyCache(_fitting(cache, model))
     encoding = instance(asked, randomness)
     written = encoding.encode(np.zeros(encoding.problem.length, encoding.problem.dtype))
@@ -191,9 +198,38 @@ def _in_transformer(cache: str, wanted: Wanted, randomness: Randomness) -> Posed
     host = TransformerCache(cache, wanted.model or "llama", wanted.feed, wanted.readout)
     tokens = wanted.tokens or TRANSFORMER_TOKENS
     model = Transformer.parse(host.model)
+    needed = transformer_bytes(tokens, wanted.dim, model.layers * model.kv_heads)
+    must_fit(needed, tokens=tokens, dim=wanted.dim)
     heads = f"{model.heads} heads ({model.kv_heads} of keys and values)"
     told = f"{model.architecture}, {model.layers} layers of {heads}, {model.dtype}"
     return Posed(host, host.encoding(tokens, wanted.dim, randomness), told, tokens, 0, None)
+
+
+def _in_llamacpp(cache: str, wanted: Wanted, randomness: Randomness) -> Posed:
+    """Return an instance a key-value head for llama.cpp's cache."""
+    if (wanted.feed, wanted.readout) != ("auto", "rows"):
+        raise ValueError("llama.cpp is fed embeddings and read by logits: leave out --feed, --readout")
+    if lacking := missing(ENGINE):
+        raise NotInstalledError(f"{', '.join(lacking)} not installed; {ENGINE_INSTALL}")
+    host = LlamaCache(cache, wanted.model or "llama")
+    tokens = wanted.tokens or TRANSFORMER_TOKENS
+    value_dim = wanted.dim if wanted.value_dim is None else wanted.value_dim
+    asked = Instance("attention", tokens, wanted.dim, value_dim, wanted.levels, wanted.sides)
+    head = _roomy(_attention(asked, randomness.keys(), np.float32))
+    encoding = head if host.heads == 1 else MultiHeadEncoding((head,) * host.heads)
+    parsed = Transformer.parse(host.model)
+    told = f"llama.cpp, {parsed.layers} layers of {parsed.heads} heads ({parsed.kv_heads} of keys and values)"
+    return Posed(host, encoding, told, tokens, 0, None)
+
+
+def _roomy(head: Encoding) -> Encoding:
+    """Return an instance with longer queries: engines round queries as they round keys, which moves scores."""
+    if isinstance(head, KeysEncoding):
+        bit_norm = 4 * head.bit_norm
+        norm = 1.5 * KeysEncoding.build(head.addresses, head.layout, bit_norm=bit_norm).query_norm
+        return KeysEncoding.build(head.addresses, head.layout, query_norm=norm, bit_norm=bit_norm)
+    assert isinstance(head, ValuesEncoding)
+    return replace(head, reading=replace(head.reading, query_norm=4 * head.query_norm))
 
 
 def _fitting(cache: str, model: Model) -> str:

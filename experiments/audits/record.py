@@ -49,12 +49,12 @@ class Audit:
         Wrong symbols among those asked, of the best reader.
     accuracy : float
         1 - errors / asked.
-    certified_bits : float
-        The cache carries more than this, wrong with probability at most 2^significance_log2.
+    certified_bits : int
+        The cache carries more than this, wrong with probability at most 2^significance_log2; rounded down.
     significance_log2 : float
         log2 of the certificate's error probability.
-    frontier_bits : float
-        N R(1 - accuracy): the fewest bits that any cache needs for this accuracy (Shannon).
+    frontier_bits : int
+        N R(1 - accuracy), rounded down: the fewest bits that any cache needs for this accuracy (Shannon).
     verdict : str
         See `kvfloor.experiments.audits.verdict.verdict`.
     isolation : str
@@ -86,9 +86,9 @@ class Audit:
     readers: tuple[str, ...]
     errors: int
     accuracy: float
-    certified_bits: float
+    certified_bits: int
     significance_log2: float
-    frontier_bits: float
+    frontier_bits: int
     verdict: Verdict
     isolation: str
     open_channels: tuple[str, ...]
@@ -126,8 +126,8 @@ class Audit:
             f"read no worse than {others}" if others else "the only one that was asked",
         )
         certainty = f"wrong with probability at most 2^{self.significance_log2:g}"
-        yield "certified", f"{self.certified_bits:,.0f} bits", certainty
-        yield "frontier", f"{self.frontier_bits:,.0f} bits", "no cache of this accuracy can take less"
+        yield "certified", f"{self.certified_bits:,} bits", certainty
+        yield "frontier", f"{self.frontier_bits:,} bits", "no cache of this accuracy can take less"
         yield full[0], f"{self.full_cache_bits:,} bits", full[1]
         open_channels = ", ".join(self.open_channels)
         told = f"not closed: {open_channels}" if open_channels else "every channel that we know of was closed"

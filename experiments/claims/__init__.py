@@ -7,6 +7,7 @@ beside it are its helpers. A claim measures, and says how it is judged and drawn
 
 import functools
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -27,7 +28,5 @@ def all_claims() -> Mapping[str, Claim]:
 
 
 def run_alone(claim: Claim) -> None:
-    """Run one claim's module as an experiment script, with the options of `kvfloor reproduce`."""
-    from kvfloor.experiments.show.command import main  # the one arrow upwards, and only where a script ends
-
-    main(["reproduce", claim.id, *sys.argv[1:]], prog_name="kvfloor")
+    """Go on as `kvfloor reproduce` of this claim: its module was started as an experiment script."""
+    os.execv(sys.executable, [sys.executable, "-m", "kvfloor", "reproduce", claim.id, *sys.argv[1:]])

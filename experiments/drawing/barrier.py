@@ -1,23 +1,19 @@
 """The panels that barriers of several input models share; their rows are those of `judging.barrier`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.judging.plays import accuracy
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.experiments.judging.scaling import exponent
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 __all__ = ["draw_growth", "draw_sweep"]
 
 
 def draw_growth(
-    axes: "Axes", records: Sequence[Record], label: str, eta: float, keys: str = "gaussian"
+    axes: Axes, records: Sequence[Record], label: str, eta: float, keys: str = "gaussian"
 ) -> None:
     """Draw certified and sent bits over the size, with the region closed to every exact cache.
 
@@ -52,7 +48,7 @@ def draw_growth(
     axes.legend(loc="upper left")
 
 
-def draw_sweep(axes: "Axes", records: Sequence[Record], etas: Sequence[float], names: dict[str, str]) -> None:
+def draw_sweep(axes: Axes, records: Sequence[Record], etas: Sequence[float], names: dict[str, str]) -> None:
     """Draw the fraction of bits that survive the adversary against the query norm.
 
     Parameters

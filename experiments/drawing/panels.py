@@ -1,21 +1,18 @@
 """Pieces of panels that many figures share."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kvfloor.experiments.drawing.style import THEORY, shade_impossible
+from kvfloor.experiments.drawing.style import THEORY, Axes, shade_impossible
 from kvfloor.reductions.bounds.frontier import frontier_accuracy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["closed", "draw_frontier", "ticks"]
 
 
 def ticks(
-    axes: "Axes", places: Iterable[Any], form: str = "{}", *, labels: Sequence[str] | None = None
+    axes: Axes, places: Iterable[Any], form: str = "{}", *, labels: Sequence[str] | None = None
 ) -> None:
     """Mark places on a logarithmic x axis in plain numbers, and nothing between them.
 
@@ -35,14 +32,12 @@ def ticks(
     axes.minorticks_off()
 
 
-def closed(axes: "Axes", x: float, y: float, text: str = "closed to every cache", **look: Any) -> None:
+def closed(axes: Axes, x: float, y: float, text: str = "closed to every cache", **look: Any) -> None:
     """Write into a shaded region what it is closed to; `look` goes to ``Axes.text``."""
     axes.text(x, y, text, style="italic", color="#555555", **look)
 
 
-def draw_frontier(
-    axes: "Axes", rates: Any, top: float, share: float = 1.0, *, linewidth: float = 1.2
-) -> None:
+def draw_frontier(axes: Axes, rates: Any, top: float, share: float = 1.0, *, linewidth: float = 1.2) -> None:
     """Draw Shannon's frontier for bits, and shade what lies above it.
 
     Parameters

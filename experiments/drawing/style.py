@@ -11,8 +11,20 @@ from kvfloor.experiments.engine.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # claims are imported often and drawn seldom: matplotlib is loaded by the first figure
+    Axes = Figure = Any
 
-__all__ = ["COLOURS", "IMPOSSIBLE", "THEORY", "new_figure", "save", "shade_impossible", "styled"]
+__all__ = [
+    "COLOURS",
+    "IMPOSSIBLE",
+    "THEORY",
+    "Axes",
+    "Figure",
+    "new_figure",
+    "save",
+    "shade_impossible",
+    "styled",
+]
 
 # Okabe and Ito's palette: distinct to colour-blind readers; markers repeat the distinction for grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F5F5F", "#000000")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvfloor.experiments.engine.store import Record
-from kvfloor.experiments.judging.claim import Check, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Scale, cells
 from kvfloor.experiments.judging.plays import HEADER_BITS, carries, decodes
 from kvfloor.experiments.judging.rows import where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
@@ -35,7 +35,7 @@ HEADERS_BITS = 3 * HEADER_BITS  # of a payload and those of two sides
 Bounds = Callable[[int], tuple[float, float]]
 
 
-def growth_cells(sizes: Sequence[int]) -> list[dict[str, Any]]:
+def growth_cells(sizes: Sequence[int]) -> list[Cell]:
     """Return guaranteed instances over sizes: exact caches at every eta, packed ones at one of them."""
     exact = cells(keys="gaussian", cache="exact", size=sizes, eta=ETAS)
     return exact + cells(keys="gaussian", cache="packed", size=sizes, eta=0.5)
@@ -51,7 +51,7 @@ def false_cells(
     caches: Sequence[str] = ("exact",),
     etas: Sequence[float] = (0.0, 0.5),
     **change: Any,
-) -> list[dict[str, Any]]:
+) -> list[Cell]:
     """Return a few instances with something false about them."""
     return [{**cell, **change} for cell in cells(keys="gaussian", cache=caches, size=sizes, eta=etas)]
 

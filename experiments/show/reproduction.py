@@ -1,21 +1,28 @@
 """Re-run claims: work, verdict, figure."""
 
 import difflib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from kvfloor.attention.engines.llamacpp import library as engine
+from kvfloor.attention.engines.plain import files as model
 from kvfloor.attention.engines.transformers.library import INSTALL, missing
 from kvfloor.experiments.claims import all_claims
 from kvfloor.experiments.drawing import style
 from kvfloor.experiments.engine import sweep
-from kvfloor.experiments.engine.store import Store
+from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.judging.claim import Check, Claim, Scale, Verdict, draw_claim, judge_claim
 
-__all__ = ["Reproduction", "chosen_claims", "left_out", "reproduce"]
+Run: TypeAlias = Callable[..., tuple[list[Record], list[sweep.Lost]]]
+
+__all__ = ["Reproduction", "chosen_claims", "left_out", "reproductions"]
+
+# What to do about packages that are not of the extra `transformers`.
+INSTALLS = {**dict.fromkeys(engine.EXTRA, engine.INSTALL), model.PACKAGES[-1]: model.INSTALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +86,19 @@ def left_out(claims: Sequence[Claim]) -> dict[str, str]:
         By the claim's id the missing packages and how to install them, in one sentence.
     """
     lacking = {claim.id: missing(claim.requires) for claim in claims}
-    return {id: f"needs {', '.join(names)}; {INSTALL}" for id, names in lacking.items() if names}
+    return {
+        id: f"needs {', '.join(names)}; {INSTALLS.get(names[-1], INSTALL)}"
+        for id, names in lacking.items()
+        if names
+    }
 
 
-def reproduce(
+def reproductions(
     claims: Sequence[Claim],
+    run: Run,
     *,
     scale: Scale,
-    seed: int,
-    store: Store,
     figures: Path,
-    executor: Executor,
     progress: Callable[[Claim, int], None] = lambda claim, blocks: None,
 ) -> Iterator[Reproduction]:
     """Re-run claims one after the other, yielding each as it is judged and drawn.
@@ -98,16 +107,12 @@ def reproduce(
     ----------
     claims : sequence of Claim
         What to re-run.
+    run : callable
+        `kvfloor.experiments.engine.sweep.run` with a store, a seed and an executor.
     scale : {"quick", "full"}
         How large the grids are.
-    seed : int
-        Root seed of every draw.
-    store : Store
-        Where blocks are kept; those it has are not run again.
     figures : Path
         Folder for the figures.
-    executor : concurrent.futures.Executor
-        Who does the work.
     progress : callable
         Told of a claim's blocks as they are found or finished.
 
@@ -117,13 +122,7 @@ def reproduce(
     """
     for claim in claims:
         start = time.perf_counter()
-        records, lost = sweep.run(
-            claim.tasks(scale),
-            store,
-            seed=seed,
-            executor=executor,
-            progress=lambda blocks, claim=claim: progress(claim, blocks),  # type: ignore[misc]
-        )
+        records, lost = run(claim.tasks(scale), progress=functools.partial(progress, claim))
         outcome: dict[str, Any] = {"verdict": "unfinished", "control": "unfinished", "figure": ""}
         if lost:
             outcome["evidence"] = {"checks": [], "controls": [], "lost": [_asked(block) for block in lost]}

@@ -56,9 +56,8 @@ def reproduce(
     kvfloor reproduce threshold --scale full
     """
     from kvfloor.experiments.engine.executors import executor_of
-    from kvfloor.experiments.engine.sweep import total_blocks
-    from kvfloor.experiments.show.reproduction import chosen_claims, left_out
-    from kvfloor.experiments.show.reproduction import reproduce as run
+    from kvfloor.experiments.engine.sweep import run, total_blocks
+    from kvfloor.experiments.show.reproduction import chosen_claims, left_out, reproductions
     from kvfloor.experiments.show.stopping import stops_with
 
     chosen = chosen_claims(claims)
@@ -84,17 +83,9 @@ def reproduce(
                 done += blocks
                 advance(claim, blocks)
 
-            outcomes = list(
-                run(
-                    chosen,
-                    scale=scale,
-                    seed=seed,
-                    store=store,
-                    figures=Path(figures),
-                    executor=workplace,
-                    progress=count,
-                )
-            )
+            work = functools.partial(run, store=store, seed=seed, executor=workplace)
+            folder = Path(figures)
+            outcomes = list(reproductions(chosen, work, scale=scale, figures=folder, progress=count))
     if as_json:
         screen.print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
@@ -121,7 +112,7 @@ def leaderboard(
     \b
     kvfloor leaderboard --figures tables
     """
-    from kvfloor.experiments.claims.transformers.leaderboard import tasks
+    from kvfloor.experiments.claims.engines.leaderboard import tasks
     from kvfloor.experiments.engine.executors import executor_of
     from kvfloor.experiments.engine.sweep import run
     from kvfloor.experiments.show.leaderboard_page import COLUMNS, publish

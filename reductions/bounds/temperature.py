@@ -6,19 +6,51 @@ norm is at most rho. Each floor is bits per value channel, from the best number 
 
 from __future__ import annotations
 
-from math import e, exp, expm1, tanh
+from math import ceil, e, exp, expm1, tanh
 
 import numpy as np
 
 from kvfloor.reductions.bounds.frontier import rate_distortion
 from kvfloor.reductions.checks import Doubles, check_count, check_within
 
-__all__ = ["averages_floor", "differences_floor", "every_query_floor", "threshold_floor"]
+__all__ = ["additive_levels", "averages_floor", "differences_floor", "every_query_floor", "threshold_floor"]
 
 BEST_SHARE = 0.1545
 """The share a of wrong bits at which a (1 - H2(a)) is largest, 0.0586."""
 
 _ALL_COUNTS = 1 << 14
+
+
+def additive_levels(eps: float, kappa: float = 0.0) -> int:
+    """Return how many equally spaced levels of [0, 1] are told apart: ceil(1/(2 eps (1 + kappa) + kappa)).
+
+    A level v has an exact output in [v/(1 + kappa), (v + kappa)/(1 + kappa)].
+
+    Parameters
+    ----------
+    eps : float
+        Additive accuracy of the answers, in (0, 1).
+    kappa : float
+        Weight of all tokens but the one asked for, relative to it; at least 0.
+
+    Returns
+    -------
+    int
+        L >= 1; 1 means that a value carries nothing.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> additive_levels(0.11), additive_levels(0.11, kappa=0.2)
+    (5, 3)
+    """
+    check_within("eps", eps, "(0, 1)")
+    check_within("kappa", kappa, "[0, inf)")
+    return ceil(1 / (2 * eps * (1 + kappa) + kappa))
 
 
 def threshold_floor(tokens: int, largest_score: float, eps: float) -> float:

@@ -1,4 +1,4 @@
-"""INDEX in the values beside whatever keys there are: a trained model's, say, at its own queries' norms (theory 14)."""
+"""INDEX in the values beside whatever keys there are: a trained model's, say, at its own queries' norms (theory 17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INDEX in the values of a block format: every code and every scale carries its share (theory 13).
+"""INDEX in the values of a block format: every code and every scale carries its share (theory 16).
 
 A block of B numbers is stored as a code of each, one of q, times a scale that the block shares and, in some
 formats, plus an offset that it shares. The scale and the offset are numbers of 11 significant bits, and they
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.reductions.checks import Floats, check_norm, check_outputs
-from kvfloor.reductions.encodings.protocol import Tokens
+from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.index import Index
 from kvfloor.reductions.problems.strings import Symbols
@@ -129,7 +129,7 @@ class BlockFormat:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BlockEncoding:
+class BlockEncoding(PublicKeys):
     """INDEX in values that a block format stores as they are; the keys are public.
 
     Parameters
@@ -170,21 +170,6 @@ class BlockEncoding:
     def problem(self) -> Index:
         """INDEX on the symbols of all blocks."""
         return Index(self.tokens * self._row, len(self.format.codes))
-
-    @property
-    def tokens(self) -> int:
-        """Number n of tokens Alice writes."""
-        return len(self.keys)
-
-    @property
-    def dim(self) -> int:
-        """Key dimension d."""
-        return self.keys.dim
-
-    @property
-    def public_keys(self) -> Floats:
-        """The keys, shape (n, d): public coins."""
-        return self.keys.rows
 
     @property
     def _row(self) -> int:

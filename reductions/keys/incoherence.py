@@ -12,6 +12,9 @@ from scipy.special import betainccinv
 from kvfloor.reductions.checks import Floats, check_count, check_within
 from kvfloor.reductions.keys.projections import BLOCK_ROWS, check_projection, hadamard_order, row_norms
 
+ORTHOGONAL = 1e-5
+"""How far inner products of float32 keys may be off that were orthonormal before they were rounded."""
+
 
 def incoherence(keys: Floats) -> float:
     """Return the largest inner product between two distinct keys.
@@ -55,6 +58,14 @@ def incoherence(keys: Floats) -> float:
                 np.fill_diagonal(products, -1.0)
             largest = max(largest, float(products.max()))
     return largest if largest < 1 - unit_tolerance(keys.dtype, dim) else 1.0
+
+
+def check_orthonormal(keys: Floats) -> Floats:
+    """Return `keys`, shape (n, d), if every inner product of rows is right to 1e-5, else raise ValueError."""
+    wrong = float(np.abs(keys @ keys.T - np.eye(len(keys), dtype=keys.dtype)).max())
+    if wrong > ORTHOGONAL:
+        raise ValueError(f"keys must be orthonormal to {ORTHOGONAL:g}, got a product that is {wrong:.3g} off")
+    return keys
 
 
 def unit_tolerance(dtype: np.dtype[np.floating[Any]], dim: int) -> float:

@@ -1,6 +1,8 @@
 """What these tests share: the optional libraries, and one run of every claim."""
 
+import fcntl
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -21,9 +23,22 @@ def extra():
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory):
-    """Run every claim at quick scale once; return the JSON, the results and the figures."""
-    folder = tmp_path_factory.mktemp("reproduced")
-    arguments = ["--results", str(folder / "r.sqlite"), "--figures", str(folder / "figures"), "--json"]
-    result = CliRunner().invoke(main, ["reproduce", "--workers", "2", *arguments])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout), folder
+    """Run every claim at quick scale once, for all processes of this test run; return JSON, and results and figures."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
+    folder.mkdir(exist_ok=True)
+    shown = folder / "shown.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shown.exists():
+            arguments = [
+                "--results",
+                str(folder / "r.sqlite"),
+                "--figures",
+                str(folder / "figures"),
+                "--json",
+            ]
+            result = CliRunner().invoke(main, ["reproduce", "--workers", "2", *arguments])
+            assert result.exit_code == 0, result.output
+            shown.write_text(result.stdout)
+    return json.loads(shown.read_text()), folder

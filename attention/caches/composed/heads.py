@@ -28,7 +28,7 @@ class Heads(Bundle, StreamCache):
     """Several heads, each an eviction with a budget of its own: unequal ones where heads differ (HACK).
 
     A token's key and value are those of all heads side by side, and so are queries and outputs. Which heads
-    deserve more is settled beforehand, by `kvfloor.attention.heads`.
+    deserve more is settled beforehand, by `kvfloor.attention.caches.composed.head_budgets`.
 
     References
     ----------

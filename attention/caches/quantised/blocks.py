@@ -131,4 +131,4 @@ def _gguf() -> ModuleType:
     with contextlib.suppress(ImportError):
         importlib.import_module("gguf.quants")
         return importlib.import_module("gguf")
-    raise ValueError("gguf is not installed; install it with pip: kvfloor[llamacpp]")
+    raise ValueError("gguf is not installed; install it with `make llamacpp`, or with pip: kvfloor[llamacpp]")

@@ -269,6 +269,7 @@ def _rotates() -> bool:
 
 
 def _complaint() -> str:
-    """Return the last thing that the engine logged, as a remark."""
+    """Return what the engine logged last of an error, or else last, as a remark."""
     lines = [line.strip() for line in logged().splitlines() if line.strip()]
-    return f": {lines[-1]}" if lines else ""
+    told = [line for line in lines if "error" in line] or lines
+    return f": {told[-1]}" if told else ""

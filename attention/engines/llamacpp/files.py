@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kvfloor.attention.checks import one_of
 from kvfloor.attention.engines.llamacpp.library import needed
 from kvfloor.attention.engines.llamacpp.settings import Settings
 
 __all__ = ["ARCHITECTURES", "write_model"]
 
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""What llama.cpp calls the model classes."""
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen3": "qwen3"}
+"""What llama.cpp calls the model classes; its qwen2 has no heads of a dimension of their own."""
 
 SLIDING = "granite_swa"
 """The one whose layers are llama's and take any pattern of sliding windows."""
@@ -30,7 +31,6 @@ PLACES = {
 """Where a file keeps each matrix of a layer."""
 
 GAINS = {"query_gain": "attn_q_norm.weight", "key_gain": "attn_k_norm.weight"}  # where queries are normalised
-BIASES = {"query": "attn_q.bias", "key": "attn_k.bias", "value": "attn_v.bias"}
 NO_SINK = -1e30  # the score of an attention sink that takes no weight
 NO_ROTATION = 1e30  # positions are divided by this
 
@@ -57,9 +57,9 @@ def write_model(
     Raises
     ------
     ValueError
-        If the class has no sliding window; `NotInstalledError` if gguf is missing.
+        If there is no such class, or it has no sliding window; `NotInstalledError` if gguf is missing.
     """
-    name = ARCHITECTURES[architecture]
+    name = ARCHITECTURES[one_of("architecture", architecture, ARCHITECTURES)]
     if settings.sliding_window and name != "llama":
         raise ValueError(
             f"{architecture} has no sliding window in llama.cpp; take the model llama, or sliding_window=0"
@@ -96,8 +96,6 @@ def write_model(
         places = PLACES | (GAINS if name == "qwen3" else {})
         tensors |= {f"blk.{layer}.{place}": weights[f"{layer}.{part}"] for part, place in places.items()}
         tensors |= {f"blk.{layer}.{norm}.weight": np.ones(width) for norm in ("attn_norm", "ffn_norm")}
-        if name == "qwen2":
-            tensors |= {f"blk.{layer}.{b}": np.zeros(len(weights[f"{layer}.{p}"])) for p, b in BIASES.items()}
     for place, tensor in tensors.items():
         writer.add_tensor(place, np.ascontiguousarray(tensor, np.float32))
     writer.write_header_to_file()

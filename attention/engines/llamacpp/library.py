@@ -20,7 +20,7 @@ EXTRA = ("xllamacpp", "gguf")
 PINNED = "xllamacpp==2026.10.11549"
 """The build of llama.cpp that this module was written against."""
 
-INSTALL = "install it with pip: kvfloor[llamacpp]"
+INSTALL = "install it with `make llamacpp`, or with pip: kvfloor[llamacpp]"
 """What to do about a missing one."""
 
 

@@ -91,6 +91,11 @@ class Settings:
         """Return whether a layer's queries see no more than the window."""
         return self.sliding_window > 0 and layer % 2 == 0
 
+    @property
+    def entry_bits(self) -> float:
+        """Bits of an entry of a key and one of a value together, their share of a block's scales included."""
+        return sum(8 * TYPES[t][2] / TYPES[t][1] for t in (self.type_k, self.type_v))
+
     def nominal_bits(self, layers: int, kv_heads: int, dim: int, tokens: int) -> float:
         """Return what the types say that keys and values take.
 
@@ -106,6 +111,5 @@ class Settings:
         float
             Bits, without positions and headers; scales of the blocks included.
         """
-        entry = sum(8 * TYPES[t][2] / TYPES[t][1] for t in (self.type_k, self.type_v))
         kept = [min(tokens, self.sliding_window) if self.slides(i) else tokens for i in range(layers)]
-        return entry * sum(kept) * kv_heads * dim
+        return self.entry_bits * sum(kept) * kv_heads * dim

@@ -117,7 +117,6 @@ def build(
     *,
     attention: str = "sdpa",
     sliding_window: int | None = None,
-    name: str = "",
 ) -> Any:
     """Return a model with these weights and an embedding table of zeros.
 
@@ -136,8 +135,6 @@ def build(
         "sdpa" or "eager".
     sliding_window : int, optional
         Tokens that a query sees; all of them by default.
-    name : str
-        Where the model says that it comes from: a folder with a tokenizer, for compressors that ask.
 
     Returns
     -------
@@ -170,7 +167,6 @@ def build(
         **_window(model, sliding_window),
     )
     config._attn_implementation = attention
-    config._name_or_path = name
     state = {
         f"model.layers.{layer}.{PLACES[part]}.weight": torch.from_numpy(np.ascontiguousarray(matrix))
         for (layer, part), matrix in ((k.split("."), v) for k, v in weights.items() if k != "unembed")

@@ -107,7 +107,9 @@ class Session:
         for attention in ("sdpa", "eager"):
             press = self.compressor.press()
             with tempfile.TemporaryDirectory(prefix="kvfloor-") as folder:
-                built = self._built(len(facts), attention=attention, name=folder)
+                built = self._built(len(facts), attention=attention)
+                # Where it comes from: some compressors ask for a tokenizer there.
+                built.name_or_path = built.config.name_or_path = folder
                 cache = self.compressor.cache(built.config, len(facts))
                 _write_tokenizer(Path(folder))
                 try:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import cheats
 from kvfloor.experiments.game.hosts.isolated import Isolated
@@ -16,15 +16,11 @@ from kvfloor.experiments.game.isolation import Isolation
 from kvfloor.experiments.game.processes import CacheFailedError, Parties
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import grouped
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 HONEST = "wire bits + 64 exceed the certificate in every honest play"
 CAUGHT = "every cheat is stopped, counted in full, or impossible"
@@ -63,7 +59,7 @@ HONEST_CACHES = (
 )
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return blocks of honest plays, and one audit of every cheat."""
     blocks = 3 if scale == "quick" else 40
     honest = [{"honest": cache, "blocks": blocks} for cache in HONEST_CACHES]
@@ -162,7 +158,7 @@ def _name(record: Record) -> str:
     return str(record.parameters["cheat"]).rpartition(":")[2]
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw wire bits against certified bits, and how every cheat ended."""
     figure, (plane, list_) = new_figure(2, width=5.0, height=4.2)
     honest = [r for r in records if "honest" in r.parameters]
@@ -172,7 +168,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_plane(axes: "Axes", honest: Sequence[Record], cheating: Sequence[Record]) -> None:
+def _draw_plane(axes: Axes, honest: Sequence[Record], cheating: Sequence[Record]) -> None:
     """Draw both kinds over the certificate."""
     ramp = np.geomspace(1, 1e6, 200)
     shade_impossible(axes, ramp, 1, ramp)
@@ -199,7 +195,7 @@ def _draw_plane(axes: "Axes", honest: Sequence[Record], cheating: Sequence[Recor
     axes.legend(loc="upper left")
 
 
-def _draw_cheats(axes: "Axes", cheating: Sequence[Record]) -> None:
+def _draw_cheats(axes: Axes, cheating: Sequence[Record]) -> None:
     """Draw what every cheat decoded."""
     colours = {"impossible": COLOURS[1], "stopped": COLOURS[6], "counted": COLOURS[2], "escaped": COLOURS[7]}
     rows = sorted(cheating, key=lambda r: (r.measured["outcome"], _name(r)), reverse=True)

@@ -2,28 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, draw_frontier
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
 from kvfloor.experiments.judging.rows import grouped, series
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ABOVE = "no cache is below the frontier"
 EXACT = "the packed cache is free of error exactly when it keeps every bit"
@@ -45,7 +41,7 @@ EVICTION = ("window", "sinks", "random", "knorm", "h2o", "snapkv")
 MIXING = {"merge": "merged tokens", "lowrank": "values of low rank", "linear": "linear attention"}
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every cache over its budgets."""
     tokens = 1024 if scale == "quick" else 4096
     shares = (
@@ -66,7 +62,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return [_cell(tokens, *run) for run in runs]
 
 
-def _cell(tokens: int, family: str, cache: str, share: float) -> dict[str, Any]:
+def _cell(tokens: int, family: str, cache: str, share: float) -> Cell:
     """Return the parameters of one play."""
     return {"tokens": tokens, "family": family, "cache": cache, "kept_share": share}
 
@@ -111,7 +107,7 @@ def _slack(code: str, symbols: int) -> float:
     return radius / length * math.sqrt(math.log(2 / FALSE_ALARM) / (2 * blocks)) + length / symbols
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw accuracy against wire bits a hidden bit: all caches, and the threshold enlarged."""
     figure, (wide, near) = new_figure(2, width=5.4, height=4.0, sharey=True)
     rates = np.concatenate([np.linspace(0, 1, 400), [300.0]])
@@ -142,7 +138,7 @@ def _rate(record: Record) -> float:
     return float(record.measured["wire_bits"] / record.measured["symbols"])
 
 
-def _draw_families(axes: "Axes", points: Points) -> None:
+def _draw_families(axes: Axes, points: Points) -> None:
     """Draw each family's budgets; the eviction rules lie on top of each other, which is the point."""
     looks = {
         "dense": ("D", COLOURS[7], "float16 to 64"),
@@ -167,7 +163,7 @@ def _draw_families(axes: "Axes", points: Points) -> None:
     axes.legend(loc="lower right", borderaxespad=0.1, handlelength=1.6)
 
 
-def _draw_threshold(axes: "Axes", points: Points) -> None:
+def _draw_threshold(axes: Axes, points: Points) -> None:
     """Draw packing, time sharing and the covering codes on a linear axis."""
     axes.plot([0, 1], [0.5, 1], "--", color=COLOURS[6], linewidth=1, label="time sharing")
     rates, accuracies = points["bitpack"]

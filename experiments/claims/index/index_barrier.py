@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.measured import Instanced, instanced
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.barrier import ETAS, norm_shares
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import accuracy, carries, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -21,15 +21,12 @@ from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_n
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 DECODES = "every bit decodes at the guaranteed query norm"
 CARRIES = "the wire carries more than is certified"
 EQUIANGULAR_INCOHERENCE = 0.5
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return guaranteed instances over n, d, eta and projections, and a sweep of the query norm."""
     tokens = (256, 1024) if scale == "quick" else (256, 1024, 4096)
     dims = (16, 64) if scale == "quick" else (16, 32, 64, 128)
@@ -74,7 +71,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return [decodes(DECODES, rows, plays="instances"), carries(CARRIES, rows)] if rows else []
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the fraction of bits that survive the adversary against the query norm."""
     figure, axes = new_figure(width=7.0, height=3.6)
     for eta, colour in zip(ETAS, COLOURS, strict=False):

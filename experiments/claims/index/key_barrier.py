@@ -1,7 +1,7 @@
 """Keys are as incompressible as values, and who spares the keys is caught there (theory 3, keys)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,12 @@ from kvfloor.attention.caches.dense import Dense
 from kvfloor.attention.caches.wire import Field, Floats
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, draw_frontier
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.protocol import Transcript, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import CERTIFICATE_BITS
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
@@ -26,10 +26,6 @@ from kvfloor.reductions.encodings.keys import (
     required_bit_norm,
 )
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DECODES = "every bit of keys and values decodes under worst-case noise"
 CERTIFIED = "the plays of exact caches certify every bit but 104"
@@ -50,7 +46,7 @@ FAMILIES = {
 SPARED_KEYS = ("quantised keys", "half of the key channels")
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return guaranteed instances, a sweep of the bit norm, and every cache on keys and values at once."""
     quick = scale == "quick"
     guaranteed = [
@@ -70,15 +66,13 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return guaranteed + sweep + caches
 
 
-def _instance(
-    tokens: int, address_dim: int, bit_dim: int, eta: float, both: bool, **change: Any
-) -> dict[str, Any]:
+def _instance(tokens: int, address_dim: int, bit_dim: int, eta: float, both: bool, **change: Any) -> Cell:
     """Return the parameters of an instance with its guarantee."""
     return {"kind": "guaranteed", "tokens": tokens, "address_dim": address_dim, "bit_dim": bit_dim, "eta": eta,
             "both": both} | change  # fmt: skip
 
 
-def _cache(tokens: int, family: str, cache: str) -> dict[str, Any]:
+def _cache(tokens: int, family: str, cache: str) -> Cell:
     """Return the parameters of a cache that is asked for both sides."""
     return {"kind": "cache", "tokens": tokens, "family": family, "cache": cache}
 
@@ -215,7 +209,7 @@ def _by_side(record: Record) -> dict[str, dict[str, float]]:
     }
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw decoding over the bit norm, and accuracy on values and on keys by cache."""
     figure, (left, middle, right) = new_figure(3, width=4.1, height=4.0)
     _draw_sweep(left, where(records, kind="sweep"))
@@ -231,7 +225,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_sweep(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_sweep(axes: Axes, records: Sequence[Record]) -> None:
     """Draw what survives worst-case noise over the bit norm."""
     for both, style, colour, label in (
         (False, "-o", COLOURS[0], "in the keys"),
@@ -246,7 +240,7 @@ def _draw_sweep(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper left")
 
 
-def _draw_caches(axes: "Axes", records: Sequence[Record], side: str) -> None:
+def _draw_caches(axes: Axes, records: Sequence[Record], side: str) -> None:
     """Draw one side's accuracy by family over the bits spent on each hidden bit."""
     looks = {
         "formats": ("D", "-", COLOURS[7]),

@@ -2,25 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy.optimize import brentq
 
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GUARANTEED = "beyond the guaranteed boundary every bit decodes"
 TYPICAL = "where the typical bound leaves 1e-6 errors, every bit decodes"
@@ -30,7 +27,7 @@ VALUE_DIM = 512
 FALSE_ALARM = 1e-6
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return rows of the diagram: one dimension each, over query norms."""
     tokens, steps = (512, 24) if scale == "quick" else (2048, 48)
     dims = np.unique(np.round(math.log(tokens) * np.geomspace(0.7, 16, steps)).astype(int))
@@ -38,7 +35,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return [{"tokens": tokens, "dim": int(dim), "query_norms": norms.tolist()} for dim in dims]
 
 
-def _control(**change: Any) -> list[dict[str, Any]]:
+def _control(**change: Any) -> list[Cell]:
     """Return a small diagram with something false about it."""
     norms = np.round(math.log(256) * np.geomspace(0.125, 8, 36), 3).tolist()
     return [{"tokens": 256, "dim": dim, "query_norms": norms, **change} for dim in (8, 16, 64)]
@@ -134,7 +131,7 @@ def typical_boundary(dimension: float) -> float:
     return float(brentq(lambda c: 1 + np.max(2 * c * products + rates) - 2 * c, 0.1, 1e6))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the fraction of bits decoded over query norm and dimension, with both boundaries."""
     figure, axes = new_figure(width=6.0, height=4.2)
     scale = math.log(records[0].parameters["tokens"])

@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy, transcript
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -22,9 +22,6 @@ from kvfloor.reductions.bounds.frontier import rate_distortion
 from kvfloor.reductions.encodings.levels import Levels
 from kvfloor.reductions.encodings.values import ValuesEncoding, level_count
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DECODES = "every level decodes under worst-case noise"
 REACHED = "packing reaches the floor to within one bit per value and its table of levels"
@@ -36,7 +33,7 @@ ETAS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 DRAWN_ETA = 0.1
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return exact and packed caches under noise, and inexact caches without, over eta."""
     tokens = [512] if scale == "quick" else [2048]
     noisy = cells(cache=["dense:dtype=float64", "bitpack"], noise=True, tokens=tokens, eta=ETAS)
@@ -99,7 +96,7 @@ def _rate(record: Record) -> float:
     return float(record.measured["wire_bits"] / record.measured["symbols"])
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw bits per value over eta, and accuracy over bits at one eta."""
     figure, (left, right) = new_figure(2, width=5.2, height=3.9)
     _draw_floor(left, records)

@@ -1,7 +1,7 @@
 """kNN attention forward: the error of draws and of a weighted tail, and the guarantees they come with (theory 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,11 @@ from kvfloor.attention.knn import Answer, Inputs, Near, knn_attention, sampled_a
 from kvfloor.attention.knn.forward import draws_for, median_draws_for
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import series, where
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 RATE = "the error of a mean of T draws is σ/√T"
 DRAWS = "with the stated number of draws an error exceeds ε at most as often as δ"
@@ -37,7 +33,7 @@ QUERIES = 32  # of each repetition
 STATED = ("mean", "median")  # estimators whose number of draws follows from ε and δ
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return means over numbers of draws, every estimator at its stated size, and tails over k."""
     more = 1 if scale == "quick" else 8
     drawn = cells(keys=KEYS, estimator="draws", size=[16, 64, 256, 1024], repetitions=2 * more)
@@ -168,7 +164,7 @@ def _at_most(mean: float, terms: int, delta: float, level: float) -> bool:
     return bool(terms * divergence <= -np.log(level))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the error over draws, and over k."""
     figure, axes = new_figure(3, width=3.7, height=3.6)
     _draw_rate(axes[0], records)
@@ -177,7 +173,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_rate(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the root mean squared error over the number of draws, with sigma/sqrt(T)."""
     for kind, colour, marker in zip(KEYS, COLOURS, "os", strict=False):
         rows = where(records, keys=kind)
@@ -199,7 +195,7 @@ def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="lower left", fontsize=7)
 
 
-def _draw_tail(axes: "Axes", records: Sequence[Record], title: str) -> None:
+def _draw_tail(axes: Axes, records: Sequence[Record], title: str) -> None:
     """Draw the errors of the weighted tail and of truncation over k, with the radius."""
     looks = (
         ("truncated", "s", COLOURS[1], "cut off at k"),

@@ -1,7 +1,7 @@
 """One random walk estimates dQ, dK and dV together, without bias (theory 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,12 @@ from kvfloor.attention.checks import Matrix
 from kvfloor.attention.gradients import Gradients, attention_gradients
 from kvfloor.attention.knn import Inputs, Near, Walk, estimated_gradients, row_probabilities
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import where
 from kvfloor.experiments.judging.scaling import fitted_exponent
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 UNBIASED = "the walk averages to the exact dQ, dK and dV"
 RATE = "its error falls as the number of samples to the power −1/2"
@@ -36,7 +32,7 @@ DIRECTIONS = 4  # along the exact gradient, and random ones
 SETTINGS = ("outputs given", "outputs estimated", "causal")
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return averages of many estimates, and single estimates over the number of visits."""
     more = 1 if scale == "quick" else 5
     mean = cells(task="average", setting=SETTINGS, repetitions=300 * more, blocks=2)
@@ -173,7 +169,7 @@ def _slope(errors: dict[tuple[str, int], NDArray[np.float64]], part: int) -> tup
     return fitted_exponent(visits, parts, FALSE_ALARM / len(PARTS))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the error over visits, and the averages in standard errors."""
     figure, (rate, bias) = new_figure(2, width=4.6, height=3.7)
     _draw_rate(rate, where(records, task="error"))
@@ -181,7 +177,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_rate(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the mean relative error of each gradient, importance beside uniform rows, with slope -1/2."""
     for part, (name, colour, marker) in enumerate(zip(PARTS, COLOURS, "osD", strict=False)):
         for rows, style, fill in (("importance", "-", colour), ("uniform", "--", "none")):
@@ -197,7 +193,7 @@ def _draw_rate(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="lower left", fontsize=7)
 
 
-def _draw_bias(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_bias(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the averages' distances from the exact gradients against normal quantiles."""
     off = np.sort(np.concatenate([np.ravel(r.measured["standard_errors_off"]) for r in records]))
     normal = stats.norm.ppf((np.arange(len(off)) + 0.5) / len(off))

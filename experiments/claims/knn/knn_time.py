@@ -1,7 +1,7 @@
 """All n queries take about n^1.5 score evaluations at k = √n (theory 9); seconds are the benchmark's business."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,12 @@ from kvfloor.attention.knn import (
     truncated_attention,
 )
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import where
 from kvfloor.experiments.judging.scaling import fitted_exponent
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GROWTH = "score evaluations for all n queries grow as n^1.5"
 CLOSER = "a weighted tail errs less than attention cut off at k"
@@ -40,7 +37,7 @@ COMPARED = 256  # queries that are also answered exactly
 KEYS = ("random", "clustered")
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return squares n = r^2, so that k = r exactly, and for scale a few searched exactly."""
     roots = [32, 48, 64, 96, 128] if scale == "quick" else [32, 48, 64, 96, 128, 192, 256, 362]
     found = cells(keys=KEYS, index="cells", root=roots, blocks=3)
@@ -116,7 +113,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw score evaluations and errors over n."""
     figure, (work, error) = new_figure(2, width=4.6, height=3.7)
     looks = {("random", "cells"): ("o", COLOURS[0]), ("clustered", "cells"): ("s", COLOURS[1]),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,21 +29,17 @@ from kvfloor.experiments.claims.knn.language_model import (
     loss_and_gradients,
 )
 from kvfloor.experiments.drawing.panels import ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import where
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LEARNS = "trained with estimated gradients, attention lowers the loss"
 EXACT = "with k = n perplexity is exact"
 CLOSER = "over all k, a weighted tail is closer to exact perplexity than cutting off"
 
-TEXT = files("kvfloor.experiments.claims.knn").joinpath("rhyme.txt").read_text(encoding="utf-8")
+TEXT = files("kvfloor.attention.engines.plain").joinpath("rhyme.txt").read_text(encoding="utf-8")
 HELD_OUT = 0.2  # of the text, at its end
 DIM, WINDOW = 32, 128
 RATE = 0.01
@@ -63,7 +59,7 @@ METHODS = {
 }
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every method from the same starts, and readings with exactly trained models."""
     steps, starts = (300, [0, 1]) if scale == "quick" else (1500, [0, 1, 2, 3, 4])
     trained = cells(task="train", method=list(METHODS), start=starts, steps=steps, text=_digest())
@@ -75,7 +71,7 @@ def _digest() -> str:
     return sha256(TEXT.encode()).hexdigest()[:16]
 
 
-def _control(task: str, fault: str, **change: Any) -> list[dict[str, Any]]:
+def _control(task: str, fault: str, **change: Any) -> list[Cell]:
     """Return short runs from one start with something false about them."""
     return cells(task=task, **change, start=0, steps=160, text=_digest(), fault=fault)
 
@@ -213,7 +209,7 @@ def _read(model: Weights, text: NDArray[np.int64], rng: np.random.Generator, fau
 
     whole = 1 if fault == "short" else LONG_WINDOW
     return {
-        "exact": _loss(model, text, ExactLayer(), LONG_WINDOW),
+        "exact": _loss(model, text, Layer("exact", "none", rng), LONG_WINDOW),
         "whole": [loss(method, whole) for method in ("tail", "cut off")],
         # A tail is random: its mean distance over some readings.
         "tail": [[loss("tail", kept) for _ in range(READINGS)] for kept in SIZES],
@@ -262,7 +258,7 @@ def _named(ends: dict[tuple[str, int], float]) -> dict[str, float]:
     return {f"{method}, start {start}": end for (method, start), end in ends.items()}
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the loss curves from one start, and perplexity over k."""
     figure, (training, reading) = new_figure(2, width=4.6, height=3.7)
     _draw_training(training, where(records, task="train"))
@@ -270,7 +266,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_training(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_training(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the held-out loss over steps for every method, averaged over the starts."""
     labels = ("exact forward and backward", "exact forward, walk backward", "weighted tail forward, walk backward",
               "cut off at k, both ways", "no attention")  # fmt: skip
@@ -287,7 +283,7 @@ def _draw_training(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper right")
 
 
-def _draw_reading(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_reading(axes: Axes, records: Sequence[Record]) -> None:
     """Draw perplexity over k for the exactly trained models."""
     looks = (
         ("cut off", "s-", COLOURS[1], "cut off at k"),

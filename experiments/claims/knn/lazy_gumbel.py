@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 from unittest.mock import patch
 
 import numpy as np
@@ -13,15 +13,11 @@ from kvfloor.attention.knn import gumbel
 from kvfloor.attention.knn.shortlist import Shortlist
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import series, where
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LAW = "draws follow softmax"
 OPENED = "the tokens opened are (n − k) c/(1 + c) on average"
@@ -37,7 +33,7 @@ LOOKS = dict(zip(SHAPES, zip("osD^vP", COLOURS, strict=False), strict=True))
 KEPT = (1, 2, 4, 8, 16, 32, 63, 64)
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every shape at every k, with true nearest neighbours and with a shortlist drawn at random."""
     draws = 30_000 if scale == "quick" else 400_000
     true = cells(shape=SHAPES, tokens=TOKENS, kept=KEPT, listed="nearest", draws=draws)
@@ -45,7 +41,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return true + cells(shape=SHAPES, tokens=TOKENS, kept=[4, 16], listed="random", draws=draws)
 
 
-def _control(fault: str, tokens: int, listed: str = "nearest") -> list[dict[str, Any]]:
+def _control(fault: str, tokens: int, listed: str = "nearest") -> list[Cell]:
     """Return a few cells with something false about the sampler."""
     shapes, kept = ["two levels", "ramp", "normal"], [1] if tokens < TOKENS else [1, 4]
     return cells(shape=shapes, tokens=tokens, kept=kept, listed=listed, draws=30_000, fault=fault)
@@ -172,7 +168,7 @@ def _chi_square(probabilities: Sequence[float], counts: Sequence[int]) -> float:
     return float(stats.chi2.sf(statistic, max(len(expected) - 1, 1)))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw frequencies against probabilities, and tokens opened against k."""
     figure, (law, opened) = new_figure(2, width=4.6, height=3.7)
     near = where(records, listed="nearest", tokens=TOKENS)
@@ -181,7 +177,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_law(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_law(axes: Axes, records: Sequence[Record]) -> None:
     """Draw what was drawn against what softmax says."""
     draws = records[0].parameters["draws"]
     line = np.geomspace(2e-4, 1, 200)
@@ -199,7 +195,7 @@ def _draw_law(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper left")
 
 
-def _draw_opened(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_opened(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the tokens that had to be opened for a draw, with the bound."""
     kept = np.geomspace(1, TOKENS - 1, 200)
     bound = (TOKENS - kept) / (kept + 1)

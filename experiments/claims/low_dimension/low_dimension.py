@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import Asking, Transcript, play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import carries
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import MARGIN_NATS, Accuracy
@@ -27,10 +27,6 @@ from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packing_numbers import packing_bound, packing_growth, packing_limit
 from kvfloor.reductions.keys.packings import GREEDY_FAILURE, greedy_packing, orthoplex, simplex
 from kvfloor.reductions.keys.projections import FloatType, gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DECODES = "every bit decodes under worst-case noise"
 BOUNDED = "the query norm is bounded by P, ε and η, whatever n"
@@ -54,13 +50,13 @@ SAMPLED_KEYS = 64  # beyond that, so many keys are multiplied with all others
 GREEDY_DIMS = {"quick": range(2, 33, 2), "full": range(2, 41)}
 
 
-def _cell(packing: str, dim: int, tokens: int | None = None, **other: Any) -> dict[str, Any]:
+def _cell(packing: str, dim: int, tokens: int | None = None, **other: Any) -> Cell:
     """Return one play, on as many tokens as the packing has unless a stream length is given."""
     plain = {"incoherence": KISSING_INCOHERENCE, "eta": ETA, "value_dim": 32, "cache": "dense:dtype=float64"}
     return {"packing": packing, "dim": dim, "tokens": tokens, **plain, **other}
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every packing at its own size, and streams shorter and longer than that."""
     known = [(name, kissing.dim, KISSING_INCOHERENCE) for name, kissing in KISSING.items() if name != "leech"]
     # Bob's key has product 0 with every other, so that a simplex is worth no more than that.
@@ -75,7 +71,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return rows + _leech(scale)
 
 
-def _leech(scale: Scale) -> list[dict[str, Any]]:
+def _leech(scale: Scale) -> list[Cell]:
     """Return streams of Leech's keys; long ones are answered in part, at full scale all pairs are multiplied."""
     size = KISSING["leech"].size
     long = {"cache": "bitpack", "value_dim": 16, "positions": POSITIONS[scale]}
@@ -215,7 +211,7 @@ def _dtype(packing: str) -> FloatType:
     return np.float32 if packing == "leech" else np.float64
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the packing number over the dimension, and the certified bits over the length of the stream."""
     figure, (over_dim, over_tokens) = new_figure(2, width=5.0, height=4.0)
     _draw_packings(over_dim, records)
@@ -223,7 +219,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_packings(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_packings(axes: Axes, records: Sequence[Record]) -> None:
     """Draw P over d at incoherence 1/2: bounds, known configurations, greedy packings."""
     greedy = series(where(records, packing="greedy", incoherence=KISSING_INCOHERENCE), "dim", "keys")
     dims = np.arange(2, greedy[0][-1] + 1)
@@ -253,7 +249,7 @@ def _draw_packings(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper left")
 
 
-def _draw_streams(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_streams(axes: Axes, records: Sequence[Record]) -> None:
     """Draw certified bits over n for four dimensions, beside d_v min(n, P)."""
     lengths = np.geomspace(2, 10**6, 400)
     looks = zip((*STREAMED, "leech"), "os^D", (COLOURS[2], COLOURS[3], COLOURS[0], COLOURS[1]), strict=True)

@@ -1,25 +1,23 @@
 """SubGen in high dimension: every token is its own cluster, and nothing is saved (theory 4)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
-from kvfloor.attention.caches import Coins, resolve, wire
+from kvfloor.attention.caches import Coins, resolve
 from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.low_dimension.streams import clusters_of
 from kvfloor.experiments.drawing.panels import ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.incoherence import dim_needed, incoherence
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 APART = "keys whose incoherence is below 1 − δ²/2 are a cluster each"
 ALONE = "from the dimension of the JL lemma on, every token is its own cluster"
@@ -30,7 +28,7 @@ DELTA = 1.0  # as wide as the ball: e^(2 δ |q|) slots a cluster would be needed
 INCOHERENCE = 1 - DELTA**2 / 2
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return JL keys over numbers of tokens and dimensions, the proved dimension included."""
     lengths = (256, 1024, 2048) if scale == "quick" else (256, 1024, 4096, 16384)
     dims = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -68,9 +66,8 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Measured:
     subgen = resolve(f"subgen:delta={delta},cluster_slots=1,value_slots=1")
     payload = write(subgen.make(dim, dim, coins), stream)
     dense = write(resolve("dense:dtype=float32").make(dim, dim, coins), stream)
-    _, _, _, clusters, _ = wire.read(payload)[0].counts
     return {
-        "clusters": clusters,
+        "clusters": clusters_of(payload),
         "wire_bits": 8 * len(payload),
         "dense_bits": 8 * len(dense),
         "incoherence": incoherence(keys),
@@ -97,7 +94,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw clusters a token and bits relative to the dense cache over the dimension."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.5)
     lengths = sorted({r.parameters["tokens"] for r in records})

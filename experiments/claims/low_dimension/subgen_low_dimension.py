@@ -2,52 +2,47 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvfloor.attention.caches import Cache, CacheSpec, Coins, resolve, wire
-from kvfloor.attention.caches.subgen.concentration import bernstein_tail, subgen_slots
+from kvfloor.attention.caches import CacheSpec, Coins, resolve
 from kvfloor.attention.caches.subgen.reservoirs import ValueSlots
 from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.experiments.claims import run_alone
+from kvfloor.experiments.claims.low_dimension.streams import (
+    ACCURACY,
+    DELTA,
+    QUERY_NORM,
+    VALUE_DIM,
+    S,
+    T,
+    clusters_of,
+    draw_queries,
+    draw_tokens,
+    relative_errors,
+)
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import where
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.packing_numbers import cap_area, packing_bound
 from kvfloor.reductions.keys.projections import gaussian_keys
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 GUARANTEE = "every answer is within ε |softmax|₂ |V|_op"
 ALLOWED = "theory allows an exception with probability at most 1e-6"
 FLAT = "wire bits stay below a constant, however long the stream"
 COVERING = "clusters grow with the dimension as the covering number"
 
-ACCURACY, ETA = 0.5, 0.5
-QUERY_NORM = 5.0
-DELTA = 0.15
+ETA = 0.5
 COARSE = 0.5  # radius of the clusters that are counted over dimensions
-VALUE_DIM = 4
-NEEDLES, SMALL = 2048, 0.02  # one token in so many stands opposite to all others; their values' norm
-PEAK = 32.0  # of these streams; ALLOWED checks what it leaves to chance
 FALSE_ALARM = 1e-6
-T, S = subgen_slots(
-    accuracy=ACCURACY,
-    failure=1e-10,
-    score_radius=DELTA * QUERY_NORM,
-    stable_rank=VALUE_DIM,
-    peak=PEAK,
-)
 
 
 class UniformValueSlots(ValueSlots):
@@ -64,7 +59,7 @@ class UniformValues(SubGen):
     value_sampling: ClassVar[type[ValueSlots]] = UniformValueSlots
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return streams over dimensions, and key sets to count clusters of."""
     full = scale == "full"
     longest = {2: 20, 3: 20, 4: 20} if full else {2: 18, 3: 18, 4: 16}
@@ -73,13 +68,13 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return [*streams, *counted]
 
 
-def _stream(dim: int, lengths: list[int], **change: Any) -> dict[str, Any]:
+def _stream(dim: int, lengths: list[int], **change: Any) -> Cell:
     """Return one stream, answered after each of these lengths."""
     cell = {"kind": "stream", "dim": dim, "lengths": lengths, "cache": "subgen", "delta": DELTA}
     return {**cell, "cluster_slots": T, "value_slots": S, **change}
 
 
-def _counted(dim: int, tokens: int, delta: float = COARSE) -> dict[str, Any]:
+def _counted(dim: int, tokens: int, delta: float = COARSE) -> Cell:
     """Return uniform keys of which the clusters are counted."""
     return {"kind": "count", "dim": dim, "tokens": tokens, "cache": "subgen", "delta": delta}
 
@@ -109,9 +104,9 @@ def measure(parameters: dict[str, Any], randomness: Randomness) -> Streamed | Co
 def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Streamed:
     """Return size and error of the cache after each of the lengths."""
     dim, lengths, rng = parameters["dim"], parameters["lengths"], randomness.keys()
-    tokens = _tokens(lengths[-1], dim, rng)
+    tokens = draw_tokens(lengths[-1], dim, rng)
     tokens.keys[:] *= (1 + parameters.get("drift", 0.0) * np.arange(len(tokens)))[:, None]
-    queries = _queries(dim, rng)
+    queries = draw_queries(dim, rng)
     spec, coins = _spec(parameters), Coins(randomness.coins_seed())
     cache, rows, start = spec.make(dim, VALUE_DIM, coins), [], 0
     for length in lengths:
@@ -119,8 +114,8 @@ def _measure_stream(parameters: dict[str, Any], randomness: Randomness) -> Strea
         start = length
         restored = spec.restore(payload, dim, VALUE_DIM, coins)
         prefix = Tokens(tokens.keys[:length], tokens.values[:length])
-        errors, tails = _errors(restored, prefix, queries, parameters)
-        rows.append([8 * len(payload), _clusters(payload), errors.max(), np.median(errors), tails.sum()])
+        errors, tails = relative_errors(restored, prefix, queries, parameters)
+        rows.append([8 * len(payload), clusters_of(payload), errors.max(), np.median(errors), tails.sum()])
     bits, clusters, *shares = map(list, zip(*rows, strict=True))
     worst, median, failure = np.array(shares).tolist()
     return {"wire_bits": bits, "clusters": clusters, "worst": worst, "median": median, "failure": failure}
@@ -133,7 +128,7 @@ def _measure_count(parameters: dict[str, Any], randomness: Randomness) -> Counte
     spec = _spec({**parameters, "cluster_slots": 1, "value_slots": 1})
     cache = spec.make(dim, 1, Coins(randomness.coins_seed()))
     half, whole = (
-        _clusters(write(cache, Tokens(half, np.ones((len(half), 1)))))
+        clusters_of(write(cache, Tokens(half, np.ones((len(half), 1)))))
         for half in np.split(keys, [tokens // 2])
     )
     return {"clusters": (half, whole)}
@@ -143,73 +138,6 @@ def _spec(parameters: dict[str, Any]) -> CacheSpec:
     """Return the cache of a cell."""
     slots = {name: parameters[name] for name in ("delta", "cluster_slots", "value_slots")}
     return resolve(f"{parameters['cache']}:" + ",".join(f"{name}={value}" for name, value in slots.items()))
-
-
-def _clusters(payload: bytes) -> int:
-    """Return the number of clusters that a payload says it carries."""
-    _, _, _, clusters, _ = wire.read(payload)[0].counts
-    return clusters
-
-
-def _tokens(tokens: int, dim: int, rng: np.random.Generator) -> Tokens:
-    """Return unit keys in the cap of products at most -1/2 with an axis, and rare ones at its other end.
-
-    The rare tokens have values of norm 1, the others small ones: who samples without regard to keys or
-    values misses what counts.
-    """
-    keys = np.empty((0, dim), np.float32)
-    while len(keys) < tokens:
-        drawn = gaussian_keys(tokens, dim, rng, dtype=np.float32)
-        keys = np.concatenate([keys, drawn[drawn[:, 0] <= -0.5]])[:tokens]
-    rare = np.arange(tokens) % NEEDLES == NEEDLES // 2 - 1
-    near = np.eye(dim)[0] + DELTA / 3 * gaussian_keys(int(rare.sum()), dim, rng)
-    keys[rare] = near / np.linalg.norm(near, axis=1, keepdims=True)
-    values = gaussian_keys(tokens, VALUE_DIM, rng, dtype=np.float32)
-    values[~rare] *= SMALL
-    return Tokens(keys, values)
-
-
-def _queries(dim: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return queries of norms up to the largest: along the axis, in random directions, and inside the ball."""
-    axis = np.linspace(-1, 1, 8)[:, None] * np.eye(dim)[0]
-    around = gaussian_keys(56, dim, rng)
-    around[28:] *= rng.random((28, 1))
-    queries: NDArray[np.float64] = QUERY_NORM * np.concatenate([axis, around])
-    return queries
-
-
-def _errors(
-    cache: Cache, tokens: Tokens, queries: NDArray[np.float64], parameters: dict[str, Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each answer's distance from attention over |softmax|_2 |V|_op, and the probability left to it."""
-    answers, values = cache.attend(queries), tokens.values.astype(np.float64)
-    operator_norm = np.linalg.norm(values, 2)
-    a = ACCURACY / (2 + ACCURACY)
-    radius = DELTA * QUERY_NORM
-    slots = parameters["cluster_slots"]
-    tau_tail = bernstein_tail(a, math.sinh(radius) ** 2 / slots, math.expm1(2 * radius) / slots)
-    errors, tails = np.empty(len(queries)), np.empty(len(queries))
-    step = max(1, (1 << 21) // len(tokens))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        weights = np.exp(queries[part] @ tokens.keys.T.astype(np.float64))
-        z, tau = weights @ values, weights.sum(axis=1)
-        scale = np.linalg.norm(weights, axis=1) * operator_norm
-        errors[part] = np.linalg.norm(answers[part] - z / tau[:, None], axis=1) / (scale / tau)
-        variance, largest = _numerator_spread(weights, values, z)
-        slots = parameters["value_slots"]
-        tails[part] = tau_tail + bernstein_tail(a * scale, variance / slots, largest / slots)
-    return errors, tails
-
-
-def _numerator_spread(
-    weights: NDArray[np.float64], values: NDArray[Any], z: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the variance of one value slot's estimate of z, and a bound on its distance from z (theory 4)."""
-    norms, square = np.linalg.norm(values.astype(np.float64), axis=1), np.square(z).sum(axis=1)
-    total = np.square(norms).sum()
-    variance = total * np.square(weights).sum(axis=1) - square
-    return variance, total * (weights / norms).max(axis=1) + np.sqrt(square)
 
 
 def most_clusters(dim: int) -> int:
@@ -277,7 +205,7 @@ def _bracket(record: Record, failure: float) -> dict[str, Any]:
             "uncovered_mass_at_most": uncovered}  # fmt: skip
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw wire bits over the length of the stream beside the floor, and clusters over the dimension."""
     figure, (left, right) = new_figure(2, width=5.0, height=3.9)
     _draw_bits(left, where(records, kind="stream"))
@@ -285,7 +213,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
+def _draw_bits(axes: Axes, streams: Sequence[Record]) -> None:
     """Draw a curve for each dimension, the dense cache and the floor."""
     lengths = np.array(max((r.parameters["lengths"] for r in streams), key=len))
     for record, marker, colour in zip(streams, "osD", COLOURS, strict=False):
@@ -305,7 +233,7 @@ def _draw_bits(axes: "Axes", streams: Sequence[Record]) -> None:
     axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
 
-def _draw_clusters(axes: "Axes", counts: Sequence[Record]) -> None:
+def _draw_clusters(axes: Axes, counts: Sequence[Record]) -> None:
     """Draw clusters between the covering numbers."""
     dims = [r.parameters["dim"] for r in counts]
     brackets = [_bracket(r, FALSE_ALARM / len(counts)) for r in counts]

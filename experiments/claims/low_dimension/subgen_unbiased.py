@@ -1,7 +1,7 @@
 """SubGen estimates numerator and denominator of attention without bias (theory 4)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +10,15 @@ from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.caches.subgen.reservoirs import KeySlots, ValueSlots
 from kvfloor.attention.caches.subgen.subgen import SubGen
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Figure, new_figure
 from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.measured import Estimated
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.unbiased import Means, judge_means, mean_errors
 from kvfloor.reductions.encodings.protocol import Tokens
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DENOMINATOR = "the denominator's estimate has τ as its mean"
 NUMERATOR = "the numerator's estimate has z as its mean"
@@ -61,12 +58,12 @@ class UniformValues(SubGen):
     value_sampling: ClassVar[type[ValueSlots]] = UniformValueSlots
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return one cache with many slots: each is a draw of its own."""
     return [_cell("subgen", 1 << (16 if scale == "quick" else 20))]
 
 
-def _cell(cache: str, slots: int = 1 << 16) -> dict[str, Any]:
+def _cell(cache: str, slots: int = 1 << 16) -> Cell:
     """Return the parameters of one cache."""
     return {"cache": cache, "slots": slots, "queries": 40}
 
@@ -116,7 +113,7 @@ def _means(rows: Sequence[Record], series: int) -> Means:
     return mean_errors(rows, slots, FALSE_ALARM / (series * queries))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw both errors over the query, within what chance allows."""
     figure, panels = new_figure(2, width=4.6, height=3.2)
     slots, count = records[0].parameters["slots"], records[0].parameters["queries"]

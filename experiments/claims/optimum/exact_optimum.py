@@ -1,7 +1,7 @@
 """The exact optimum of small cases: the least cache, and the best success of too few bits (theory 10)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -10,11 +10,11 @@ from kvfloor.attention.softmax import softmax_attention_reference
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.optimum.codebook import codebook, family_outputs
 from kvfloor.experiments.drawing.panels import closed, draw_frontier, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import TYPICAL
 from kvfloor.reductions.bounds.coverings import best_success, covering_errors, sphere_packing_success
@@ -23,10 +23,6 @@ from kvfloor.reductions.bounds.optimum import ROUNDING, distinguishability_graph
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ANSWERS = "the colour alone answers every query of every stream within η"
 COUNT = "as many messages cross as the colouring has"
@@ -42,7 +38,7 @@ KNOWN = {(2, 2.0, 0.1): 58, (2, 2.0, 0.3): 43, (2, 2.0, 0.5): 19, (8, 20.0, 0.5)
 KNOWN_SUCCESS = {(2, 1): 3 / 4, (3, 1): 3 / 4, (7, 4): 7 / 8}
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return families over keys, query norm and eta, and the lengths of INDEX with errors."""
     families = cells(keys="fixed", tokens=6, dim=2, eta=ETAS, query_norm=NORMS)
     families += cells(keys="fixed", tokens=6, dim=8, eta=(0.1, 0.5), query_norm=(*NORMS, 20.0))
@@ -54,7 +50,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return families + [{"length": length} for length in lengths]
 
 
-def _small(**change: Any) -> list[dict[str, Any]]:
+def _small(**change: Any) -> list[Cell]:
     """Return a few families with something false about them."""
     return cells(keys="fixed", tokens=6, dim=2, eta=(0.3, 0.5), query_norm=2.0, **change)
 
@@ -200,7 +196,7 @@ def _judge_codes(rows: list[tuple[int, dict[str, Any]]]) -> Check:
     return Check(CODES, not above and not unlike, evidence)
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the least bits over the query norm, and the best success over the rate."""
     figure, (left, right) = new_figure(2, width=5.3, height=4.0)
     _draw_optimum(left, [r for r in records if r.parameters.get("tokens") == 6])
@@ -208,7 +204,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_optimum(axes: Axes, records: Sequence[Record]) -> None:
     """Draw log2 of the least number of messages, with its bracket, and the guaranteed corner."""
     shown = [("fixed", 2, "-", "o"), ("fixed", 8, "--", "s"), ("hexagon", 2, ":", "^")]
     names = {"fixed": "random", "hexagon": "hexagon"}
@@ -242,7 +238,7 @@ def _draw_optimum(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="lower right", fontsize=7.5)
 
 
-def _draw_codes(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_codes(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the best success of B bits on N bits, the perfect codes and the frontier."""
     draw_frontier(axes, np.linspace(0, 1, 400), 1.04)
     axes.plot([0, 1], [0.5, 1], "--", color=COLOURS[6], linewidth=1, label="time sharing (and N = 1)")

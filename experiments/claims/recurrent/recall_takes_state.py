@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +10,18 @@ from numpy.typing import NDArray
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.recurrent.superposition import sign_errors
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.protocol import play_in_full
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import HEADER_BITS, accuracy
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.bounds.certificates import one_shot_certificate
 from kvfloor.reductions.encodings.recall import RecallEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CARRIES = "no state recalls more than its bits"
 SUPERPOSED = "linear attention reads as wrongly as a sum of random signs"
@@ -61,7 +57,7 @@ RECENT = {"delta-net": 1, "selective-ssm": 1, "rwkv": 1,
           f"hybrid:window_tokens={WINDOW},state=selective-ssm": WINDOW - 1}  # fmt: skip
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return associative recall through every state, long sums, and tables."""
     dims, most = ((32, 64, 128), 4) if scale == "quick" else ((32, 64, 128, 256), 16)
     pairs = [(dim, int(dim * share)) for dim in dims for share in (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)]
@@ -79,7 +75,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return recalled + tables + [_cell("sums", "linear-attention", 64, count) for count in (32, 64, 128)]
 
 
-def _cell(instance: str, cache: str, dim: int, pairs: int, **change: Any) -> dict[str, Any]:
+def _cell(instance: str, cache: str, dim: int, pairs: int, **change: Any) -> Cell:
     """Return the parameters of one play."""
     return {"instance": instance, "cache": cache, "family": cache, "dim": dim, "pairs": pairs, **change}
 
@@ -204,7 +200,7 @@ LOOKS = dict(zip((*STATES, *OTHERS), zip("os^DPvXxd+*", [0, 4, 1, 2, 3, 5, 6, 7,
                  strict=True))  # fmt: skip
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw what each state recalls over its bits, and associative recall at one size of state."""
     figure, (plane, recall) = new_figure(2, width=5.4, height=4.4)
     _draw_plane(plane, records)
@@ -212,7 +208,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_plane(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_plane(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the bits that come back over the bits that crossed."""
     ramp = np.geomspace(1e2, 1e8, 100)
     shade_impossible(axes, ramp, ramp, 1e9)
@@ -238,7 +234,7 @@ def _draw_plane(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="lower right", fontsize=7, borderaxespad=0.2)
 
 
-def _draw_recall(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_recall(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the share of words recalled over their number."""
     for cache, (marker, colour) in LOOKS.items():
         if cache == "bitpack":

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 
 import numpy as np
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.temperature.noisy import Answers, answered
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import accuracy, carries
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
@@ -28,10 +28,6 @@ from kvfloor.reductions.encodings.beyond_index.gap_hamming import GapHammingEnco
 from kvfloor.reductions.encodings.levels import BINARY
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 GAP = "answers are right wherever the overlap exceeds the gap"
 VOTED = "yes and no alone give the bits back, with at most Cantelli's errors"
@@ -48,7 +44,7 @@ CACHES = ("dense", "uniform:bits=2", "uniform:bits=4", "bitpack:kept_tokens=64",
           "bitpack:kept_tokens=192", "balance:batch_tokens=32", "coreset:kept_tokens=128")  # fmt: skip
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return accurate caches over n, over the accuracy, caches as they are, and single tokens."""
     sizes = (64, 128, 256, 512) if scale == "quick" else (64, 128, 256, 512, 1024, 2048)
     grown = [_cell(n, rho, adversary) for n in sizes for rho in (0.5, 1.0) for adversary in ("flip", "focus")]
@@ -59,7 +55,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
 
 def _cell(
     n: int, rho: float, adversary: str, share: float = SHARE, cache: str = "exact", excess: float = 1.0
-) -> dict[str, Any]:
+) -> Cell:
     """Return the parameters of one play; answers are within `excess` times the accuracy that `share` says."""
     return {"size": n, "rho": rho, "adversary": adversary, "share": share, "cache": cache, "excess": excess}
 
@@ -213,7 +209,7 @@ def cantelli(size: int, share: float) -> float:
     return (1 - followed**2) / (1 + (ROUNDS - 1) * followed**2)
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the bits that come back over the accuracy, and the errors over its share."""
     figure, (left, right) = new_figure(2, width=5.0, height=4.0)
     _draw_bits(left, records)
@@ -221,7 +217,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_bits(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_bits(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the floor, the bits played under the adversaries, and what caches spend at the accuracy they have."""
     accuracies = np.geomspace(0.001, 1, 100)
     floor = SHARE * rate_distortion(SHARE) / (4 * accuracies**2)
@@ -254,7 +250,7 @@ def _relative(record: Record) -> float:
     return float(record.measured["eps"] / math.tanh(record.parameters["rho"]))
 
 
-def _draw_errors(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_errors(axes: Axes, records: Sequence[Record]) -> None:
     """Draw both readings under flipped answers, and single tokens."""
     rows = where(records, adversary="flip", size=256, rho=1.0)
     wrong = [

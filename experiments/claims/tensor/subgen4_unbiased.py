@@ -1,24 +1,21 @@
 """SubGen4Cache estimates both sums of tensor attention without bias, since its sides draw apart (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.caches.subgen.subgen4 import SubGen4
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Figure, new_figure
 from kvfloor.experiments.drawing.unbiased import draw_chance, finish_bias
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.measured import Estimated
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import grouped
 from kvfloor.experiments.judging.unbiased import Means, judge_means, mean_errors
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DENOMINATOR = "the denominator's estimate has τ as its mean"
 NUMERATOR = "the numerator's estimate has z as its mean"
@@ -37,12 +34,12 @@ class SameSlots(SubGen4):
         return [Coins(coins.seed)] * 2
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return caches of one slot, and of three, each drawn anew many times."""
     return [_cell("subgen4", slots, 3 if scale == "quick" else 80) for slots in (1, 3)]
 
 
-def _cell(cache: str, slots: int, blocks: int) -> dict[str, Any]:
+def _cell(cache: str, slots: int, blocks: int) -> Cell:
     """Return the parameters of one block of caches."""
     return {"cache": cache, "slots": slots, "blocks": blocks}
 
@@ -109,7 +106,7 @@ def _means(rows: Sequence[Record]) -> Means:
     return mean_errors(rows, CACHES, FALSE_ALARM / (2 * 2 * len(QUERIES)))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw both errors over the query, within what chance allows."""
     figure, panels = new_figure(2, width=4.6, height=3.2)
     titles = ("a   Denominator: (mean − τ) / τ", "b   Numerator: (mean − z) / Σ w |v₁ v₂|")

@@ -1,11 +1,11 @@
 """Tensor attention over four caches holds 2 n d_v bits: INDEX in both values, with a sentinel (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
-from kvfloor.experiments.drawing.style import new_figure
+from kvfloor.experiments.drawing.style import Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Instanced, instanced
@@ -23,16 +23,13 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
     norm_shares,
 )
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import TensorTokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding, address_dim, required_tensor_norm
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 from kvfloor.reductions.problems.strings import Symbols
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DIM = VALUE_DIM = 64
 EQUIANGULAR_INCOHERENCE = 0.5
@@ -56,7 +53,7 @@ class OneSideRepeated(TensorEncoding):
         return TensorTokens(repeated, tokens.values1, tokens.keys2, tokens.values2)
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (32, 64, 128, 256) if scale == "quick" else (32, 64, 128, 256, 512, 1024)
     plain = {"cache": "exact", "size": SWEPT_TOKENS, "eta": ETAS}
@@ -90,7 +87,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return judge_barrier(records, lambda n: (2 * n * VALUE_DIM, 2 * n * VALUE_DIM))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the bits over n, and what survives the adversary over the query norm."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.9)
     draw_growth(left, records, "hidden: 2 n d_v", 0.5)

@@ -1,7 +1,7 @@
 """Tensor attention in few dimensions: a floor that stops growing, and two SubGens that do, too (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -10,21 +10,18 @@ from kvfloor.attention.softmax import softmax_attention
 from kvfloor.attention.tensor import kronecker_rows, tensor_attention
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import grouped, series, where
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Stream, TensorTokens, Tokens
 from kvfloor.reductions.encodings.tensor import TensorEncoding
 from kvfloor.reductions.keys.kissing import KISSING
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DECODES = "at a bounded query norm every bit decodes, however long the stream"
 FLAT = "the wire bits of both SubGens stay below a constant, however long the stream"
@@ -36,7 +33,7 @@ EXACT = "dense:dtype=float64+dense:dtype=float64"
 MODELS = {"SubGen4Cache": ("subgen4", 2), "SubGen2Cache": ("subgen", 1)}
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return floors of kissing addresses, and both SubGens over dimensions, lengths and slots."""
     floors = cells(kind="floor", packing=["hexagon", "fcc", "d4"], eta=[0.0, 0.5, 0.9], rounds=[1, 4, 16])
     if scale == "full":
@@ -59,7 +56,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return [*floors, *streams, *({**cell, "blocks": 8} for cell in memory), *jl]
 
 
-def _stream(cache: str, dim: int, tokens: int, slots: int = 8, **change: Any) -> dict[str, Any]:
+def _stream(cache: str, dim: int, tokens: int, slots: int = 8, **change: Any) -> Cell:
     """Return one stream of random keys through one cache."""
     return {"kind": "stream", "cache": cache, "dim": dim, "tokens": tokens, "slots": slots, **change}
 
@@ -194,7 +191,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw wire bits over the length beside the floor, and errors over memory."""
     figure, (left, right) = new_figure(2, width=5.0, height=3.9)
     looks = {

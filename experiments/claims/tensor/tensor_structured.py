@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -11,15 +11,12 @@ from kvfloor.attention.softmax import softmax_attention, softmax_tolerance
 from kvfloor.attention.tensor import kronecker_factors, kronecker_rows, tensor_tolerance
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import HEADER_BITS
 from kvfloor.experiments.judging.rows import series, where
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REPRODUCED = "four matrices answer the two-cache queries of structured rows to rounding"
 OPAQUE = "four matrices do not answer those of opaque rows"
@@ -31,7 +28,7 @@ NORMS = (4.0, 40.0)
 FOUR, TWO = "dense:dtype=float32+dense:dtype=float32", "dense:dtype=float32"
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return structured and opaque rows over n, with moderate and sharp queries."""
     sizes = (16, 32, 64, 128, 256) if scale == "quick" else (16, 32, 64, 128, 256, 512)
     return [
@@ -40,7 +37,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     ]
 
 
-def _control(rows: str, really: str, cache: str = FOUR) -> list[dict[str, Any]]:
+def _control(rows: str, really: str, cache: str = FOUR) -> list[Cell]:
     """Return a few instances with something false about them."""
     return cells(rows=rows, really=really, cache=cache, query_norm=4.0, size=[32, 256])
 
@@ -148,7 +145,7 @@ def _floor_bits(record: Record) -> int:
     return int(record.parameters["size"]) ** 2 * VALUE_DIM
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the errors of four matrices on both kinds of rows, and their bytes beside both floors."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.9)
     looks = {("structured", 4.0): "o", ("structured", 40.0): "s", ("opaque", 4.0): "x", ("opaque", 40.0): "+"}

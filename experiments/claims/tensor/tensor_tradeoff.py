@@ -6,7 +6,7 @@ not: it is what ``tests/benchmarks/tensor_decode.py`` prints, as ratios.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,11 @@ from kvfloor.attention.tensor import kronecker_rows, tensor_attention_reference
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.tensor.costs import NUMBER_BYTES, DecodeCost, Sizes
 from kvfloor.experiments.drawing.panels import ticks
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import grouped, where
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 AGREE = "all forms give the same answer"
 COUNTS = "what is spent is what theory counts"
@@ -102,7 +99,7 @@ def rows_formed(meter: Meter, query: Doubles, sides: Sequence[Doubles]) -> Doubl
     return two_caches(meter, query, meter.rows(k1, k2), meter.rows(v1, v2))
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return all three forms over n and d."""
     sizes = (16, 32, 64, 128, 256) if scale == "quick" else (16, 32, 64, 128, 256, 512)
     return cells(form=list(FORMULAS), dim=[16, DRAWN_DIM], size=sizes)
@@ -176,7 +173,7 @@ def _predicted(record: Record) -> DecodeCost:
     return FORMULAS[p["form"]](Sizes(p["size"], p["dim"], p["dim"]))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw operations, bytes, and operations for each byte, over n."""
     figure, panels = new_figure(3, width=3.7, height=3.6)
     looks = zip(FORMULAS, "os^", COLOURS, strict=False)

@@ -1,14 +1,14 @@
 """Tensor attention over two caches of opaque rows holds n^2 d_v bits: INDEX in n^2 values (theory 7)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kvfloor.attention.tensor import kronecker_rows
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.barrier import draw_growth, draw_sweep
-from kvfloor.experiments.drawing.style import new_figure
+from kvfloor.experiments.drawing.style import Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Instanced, instanced
@@ -26,7 +26,7 @@ from kvfloor.experiments.judging.barrier import (
     judge_barrier,
     norm_shares,
 )
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.reductions.accuracy import Accuracy
 from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding, required_query_norm
@@ -34,9 +34,6 @@ from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.packings import equiangular_keys
 from kvfloor.reductions.keys.projections import PROJECTIONS, gaussian_keys
 from kvfloor.reductions.problems.strings import Symbols
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DIM = VALUE_DIM = 64
 SWEPT_SIDE = 16
@@ -59,7 +56,7 @@ class StructuredRows(ValuesEncoding):
         return Tokens(tokens.keys, kronecker_rows(tokens.values[:side], tokens.values[side : 2 * side]))
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return guaranteed instances over n, eta and kinds of keys, and a sweep of the query norm."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
     plain = {"cache": "exact", "size": SWEPT_SIDE, "eta": ETAS}
@@ -100,7 +97,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return judge_barrier(records, lambda n: (n * n * VALUE_DIM, n * n * VALUE_DIM))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the bits over n, and what survives the adversary over the query norm."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.9)
     draw_growth(left, records, "hidden: n² d_v", 0.5)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import log, sqrt
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy.special import bdtr, bdtrc
@@ -11,18 +11,14 @@ from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.claims.time.probes import ProbedStore, UndeclaredReadError
 from kvfloor.experiments.claims.time.probing_readers import ADAPTIVE, READERS, HashIndex, Shape
 from kvfloor.experiments.drawing.panels import closed
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.rows import where
 from kvfloor.reductions.encodings.values import required_query_norm
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 HONEST = "non-adaptive readers read just what they declared"
 MEETS = "the optimal reader meets 1/2 + T/(2N)"
@@ -35,7 +31,7 @@ ASKED = 4096  # positions asked of the adaptive reader
 FALSE_ALARM = 1e-6  # of each check, over all its rows
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every non-adaptive reader over its probes, and the adaptive one over the number of tokens."""
     tokens = 384 if scale == "quick" else 1536
     blocks = 2 if scale == "quick" else 8
@@ -210,7 +206,7 @@ def _line(probes: float, entries: int) -> float:
     return 0.5 + probes / (2 * entries)
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw success over probes, and the probes that success 2/3 takes over the number of entries."""
     figure, (left, right) = new_figure(2, width=4.7, height=3.9)
     _draw_success(left, records)
@@ -218,7 +214,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_success(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_success(axes: Axes, records: Sequence[Record]) -> None:
     """Draw every reader's success over the share of the entries that it reads."""
     ramp = np.linspace(0, 1, 2)
     shade_impossible(axes, ramp, 0.5 + ramp / 2, 1.03)
@@ -240,7 +236,7 @@ def _draw_success(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="lower right")
 
 
-def _draw_probes(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+def _draw_probes(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     """Draw the adaptive reader's probes beside those that success 2/3 takes without adaptivity."""
     entries = np.array([row["entries"] for row in rows])
     ramp = np.geomspace(entries.min() / 1.6, entries.max() * 1.6, 50)

@@ -1,7 +1,7 @@
 """Adaptive probing decodes every bit with o(n) probes, while the cache stays above the floor (theory 6 and 9)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from kvfloor.attention.caches.base import Coins, StreamCache
 from kvfloor.attention.knn import CellIndex, ExactIndex, KeyIndex
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.numpy_caches import write
 from kvfloor.experiments.game.measured import Decoded
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import accuracy, transcript
 from kvfloor.experiments.judging.rows import series, value, where
 from kvfloor.experiments.judging.scaling import fitted_exponent
@@ -25,9 +25,6 @@ from kvfloor.reductions.encodings.protocol import Tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.strings import Symbols
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ADAPTIVE = "the adaptive reader decodes every bit"
 SUBLINEAR = "its probes grow more slowly than n"
@@ -40,7 +37,7 @@ DIM = VALUE_DIM = 64
 SHARES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)  # of the tokens, read by the non-adaptive reader
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return INDEX instances of growing length for the adaptive reader, and one for the non-adaptive."""
     tokens = (
         [256, 512, 1024, 2048, 4096] if scale == "quick" else [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]
@@ -49,7 +46,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return adaptive + cells(reader="non-adaptive", tokens=1024, share=SHARES)
 
 
-def _control(fault: str) -> list[dict[str, Any]]:
+def _control(fault: str) -> list[Cell]:
     """Return small instances with something false about them."""
     return cells(reader="adaptive", tokens=[256, 512, 1024], fault=fault, blocks=2)
 
@@ -170,7 +167,7 @@ def _line(probes: float, tokens: int) -> float:
     return min(1.0, 0.5 + probes / (2 * tokens))
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw success over probes, probes over n, and the bytes beside the floor."""
     figure, (success, probes, space) = new_figure(3, width=3.8, height=3.6)
     adaptive, fixed = (where(records, reader=reader) for reader in ("adaptive", "non-adaptive"))

@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.attention.caches.composed.head_budgets import attention_variance, classify_heads, head_budgets
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Decoded, decoded
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import accuracy, transcript
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.encodings.protocol import Encoding
@@ -23,9 +23,6 @@ from kvfloor.reductions.encodings.streams.stretched import StretchedEncoding
 from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tokens
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CLASSIFIED = "attention variance tells contextual heads from structural ones"
 EVICTED = "half of the evicted bits are wrong, no others, for any budgets"
@@ -38,7 +35,7 @@ DIM, VALUE_DIM = 64, 16
 FALSE_ALARM = 1e-6
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return both streams over the budget of the contextual heads, at one total."""
     side = 32 if scale == "quick" else 64
     average = (sum(map_tokens(halving_pyramid(side))[:-1]) + 1) // 2
@@ -49,7 +46,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     )
 
 
-def _control(streams: Sequence[str], budgets: Sequence[int], **change: Any) -> list[dict[str, Any]]:
+def _control(streams: Sequence[str], budgets: Sequence[int], **change: Any) -> list[Cell]:
     """Return a few plays on a small pyramid with something false about them."""
     plain = cells(stream=streams, side=32, average=171, contextual_tokens=budgets)
     return [{**cell, **change} for cell in plain]
@@ -186,7 +183,7 @@ def _slack(bits: int, rows: int) -> float:
     return math.sqrt(bits * math.log(2 * rows / FALSE_ALARM) / 2)
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the bits decoded over the budget of the contextual heads, for both streams."""
     figure, axes = new_figure(width=6.2, height=3.9)
     average, tokens = records[0].parameters["average"], records[0].measured["tokens"]

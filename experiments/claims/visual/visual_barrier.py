@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.barrier import draw_growth
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Certified, certified
@@ -24,7 +24,7 @@ from kvfloor.experiments.judging.barrier import (
     growth_cells,
     judge_barrier,
 )
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.experiments.judging.scaling import exponent, exponent_interval
 from kvfloor.reductions.accuracy import Accuracy
@@ -33,9 +33,6 @@ from kvfloor.reductions.encodings.streams.visual import halving_pyramid, map_tok
 from kvfloor.reductions.encodings.values import required_query_norm, values_reading
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys, hadamard_keys
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LINEAR = "certified bits grow linearly in the number of tokens"
 
@@ -53,7 +50,7 @@ CACHES = {
 }
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return pyramids of doubling maps over the side of the last, and three other pyramids."""
     sizes = (8, 16, 32, 64) if scale == "quick" else (8, 16, 32, 64, 128)
     others = [
@@ -65,7 +62,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return growth_cells(sizes) + others
 
 
-def _control(sizes: Sequence[int] = (8, 16, 32), cache: str = "exact", **change: Any) -> list[dict[str, Any]]:
+def _control(sizes: Sequence[int] = (8, 16, 32), cache: str = "exact", **change: Any) -> list[Cell]:
     """Return a few pyramids with something false about them."""
     return false_cells(sizes, [cache], (0.0, 0.9), **change)
 
@@ -116,7 +113,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the bits over the side of the last map, and the bits a token over the tokens."""
     figure, (left, right) = new_figure(2, width=4.8, height=3.9)
     draw_growth(left, records, "hidden: d_v (n² − 1)/3", 0.5)

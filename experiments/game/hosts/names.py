@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from kvfloor.attention.caches import CACHES, resolve
-from kvfloor.attention.caches.installed import announced
+from kvfloor.attention.caches.named.installed import announced
 from kvfloor.attention.engines.transformers.compressors import LIBRARIES
 
 __all__ = ["Kind", "kind_of", "named"]
 
-Kind: TypeAlias = Literal["numpy", "transformers"]
+Kind: TypeAlias = Literal["numpy", "transformers", "llamacpp"]
 
 
 def named(cache: str | Callable[..., Any]) -> str:
@@ -47,8 +47,8 @@ def kind_of(cache: str) -> Kind:
     Parameters
     ----------
     cache : str
-        ``kvpress:...`` and ``transformers:...`` stand for what these libraries ship, anything else for a
-        cache in NumPy as `kvfloor.attention.caches.resolve` takes it.
+        ``kvpress:...`` and ``transformers:...`` stand for what these libraries ship, ``llamacpp:...`` for
+        that engine's own, anything else for a cache in NumPy as `kvfloor.attention.caches.resolve` takes it.
 
     Returns
     -------
@@ -62,6 +62,8 @@ def kind_of(cache: str) -> Kind:
     """
     if cache.partition(":")[0] in LIBRARIES:
         return "transformers"
+    if cache.partition(":")[0] == "llamacpp":
+        return "llamacpp"
     for side in cache.split("+"):
         head, _, rest = side.partition(":")
         if head in CACHES or not (rest or head in announced()):

@@ -19,11 +19,10 @@ import numpy as np
 from kvfloor.reductions.accuracy import Guarantee
 from kvfloor.reductions.checks import Doubles, Floats, check_outputs, check_within
 from kvfloor.reductions.encodings.protocol import PublicKeys, Tokens, zero_tokens
+from kvfloor.reductions.keys.incoherence import check_orthonormal
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.problems.gap_hamming import GapHamming
 from kvfloor.reductions.problems.strings import Questions, Symbols
-
-_ORTHOGONAL = 1e-5  # inner products of float32 keys that were orthogonal before they were rounded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +53,7 @@ class GapHammingEncoding(PublicKeys):
 
     def __post_init__(self) -> None:
         check_within("largest_score", self.largest_score, "(0, inf)")
-        rows = self.keys.rows
-        wrong = float(np.abs(rows @ rows.T - np.eye(len(rows))).max())
-        if wrong > _ORTHOGONAL:
-            raise ValueError(
-                f"keys must be orthonormal to {_ORTHOGONAL:g}, got a product that is {wrong:.3g} off"
-            )
+        check_orthonormal(self.keys.rows)
         GapHamming(self.tokens, self.rounds)  # says what is wrong with these numbers
 
     @property

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kvfloor.attention import softmax_attention_reference
 from kvfloor.attention.gradients import attention_gradients
 from kvfloor.attention.knn import (
     CellIndex,
@@ -27,16 +26,6 @@ def instance(seed=0, count=6, tokens=6, dim=4, value_dim=3):
     return queries, keys, rng.normal(size=(tokens, value_dim)), rng.normal(size=(count, value_dim)), rng
 
 
-def attend(queries, keys, values, causal):
-    if not causal:
-        return softmax_attention_reference(queries, keys, values)
-    rows = [
-        softmax_attention_reference(queries[i : i + 1], keys[: i + 1], values[: i + 1])
-        for i in range(len(keys))
-    ]
-    return np.vstack(rows)
-
-
 def differences(function, arrays, step=1e-5):
     """Return central differences of a scalar function with respect to every entry of its arrays."""
     found = [np.zeros_like(a) for a in arrays]
@@ -53,7 +42,7 @@ def differences(function, arrays, step=1e-5):
 
 
 @pytest.mark.parametrize(("causal", "count", "tokens"), [(False, 5, 7), (False, 7, 1), (True, 6, 6)])
-def test_exact_gradients_are_the_finite_differences(causal, count, tokens):
+def test_exact_gradients_are_the_finite_differences(attend, causal, count, tokens):
     queries, keys, values, upstream, _ = instance(1, count, tokens)
     found = attention_gradients(Inputs(queries, keys, values), upstream, causal=causal)
     expected = differences(lambda *a: (upstream * attend(*a, causal)).sum(), [queries, keys, values])
@@ -104,7 +93,7 @@ def is_unbiased(estimate, exact, rounds, rng):
 @pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 @pytest.mark.parametrize("given", [False, True], ids=["outputs estimated", "outputs given"])
 @pytest.mark.parametrize("cells", [False, True], ids=["exact index", "cells"])
-def test_the_walk_is_unbiased(causal, given, cells):
+def test_the_walk_is_unbiased(attend, causal, given, cells):
     queries, keys, values, upstream, rng = instance(4, 30, 30)
     exact = attention_gradients(Inputs(queries, keys, values), upstream, causal=causal)
     outputs = attend(queries, keys, values, causal) if given else None

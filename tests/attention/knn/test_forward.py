@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kvfloor.attention import softmax_attention_reference
 from kvfloor.attention.knn import (
     CellIndex,
     ExactIndex,
@@ -29,21 +28,11 @@ def instance(seed=0, tokens=400, dim=8, value_dim=3, norm=4.0, dtype=np.float64)
     return *(a.astype(dtype) for a in (queries, keys, rng.random((tokens, value_dim)))), rng
 
 
-def reference(queries, keys, values, causal):
-    if not causal:
-        return softmax_attention_reference(queries, keys, values)
-    rows = [
-        softmax_attention_reference(queries[i : i + 1], keys[: i + 1], values[: i + 1])
-        for i in range(len(keys))
-    ]
-    return np.vstack(rows)
-
-
 @pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_with_nothing_left_out_the_answer_is_exact(causal, dtype):
+def test_with_nothing_left_out_the_answer_is_exact(attend, causal, dtype):
     queries, keys, values, rng = instance(dtype=dtype)
-    exact = reference(queries, keys, values, causal)
+    exact = attend(queries, keys, values, causal)
     inputs, tolerance = Inputs(queries, keys, values), 1000 * np.finfo(dtype).eps
     for answer in (
         truncated_attention(inputs, Near(400, causal=causal)),
@@ -56,9 +45,9 @@ def test_with_nothing_left_out_the_answer_is_exact(causal, dtype):
 
 @pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 @pytest.mark.parametrize("cells", [False, True], ids=["exact index", "cells"])
-def test_tail_answers_are_within_their_radius_and_draws_unbiased(causal, cells):
+def test_tail_answers_are_within_their_radius_and_draws_unbiased(attend, causal, cells):
     queries, keys, values, rng = instance(1)
-    exact = reference(queries, keys, values, causal)
+    exact = attend(queries, keys, values, causal)
 
     def index():
         if not cells:
@@ -98,9 +87,9 @@ def test_the_sums_of_a_sampled_tail_are_unbiased():
     assert np.allclose(knn_attention(Inputs(query, keys, ones), Near(3), 5, rng).outputs, 1)
 
 
-def test_median_of_means_and_the_numbers_of_draws():
+def test_median_of_means_and_the_numbers_of_draws(attend):
     queries, keys, values, rng = instance(3)
-    exact = reference(queries, keys, values, False)
+    exact = attend(queries, keys, values, False)
     draws, groups = median_draws_for(0.25, 1e-3, 3, 0.25)
     assert draws % groups == 0
     assert groups % 2 == 1

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from kvfloor.attention.caches import Coins
 from kvfloor.experiments.claims.index.key_barrier import HalfKeys
-from kvfloor.experiments.claims.sparsity.unstructured_sparsity import effective_support
+from kvfloor.experiments.claims.index.unstructured_sparsity import effective_support
 from kvfloor.experiments.claims.time.non_adaptive_time import chance_above, chance_below
 from kvfloor.experiments.game.protocol import Asking, play, play_in_full
 from kvfloor.experiments.game.randomness import Randomness

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kvfloor.attention.engines.transformers.library import missing
-from kvfloor.experiments.claims.transformers import leaderboard as board
+from kvfloor.experiments.claims.engines import leaderboard as board
 from kvfloor.experiments.engine.store import Record, Store
 from kvfloor.experiments.engine.sweep import Lost, run
 from kvfloor.experiments.show.leaderboard_page import publish, table

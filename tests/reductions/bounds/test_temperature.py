@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvfloor.reductions.bounds.temperature import (
+    additive_levels,
     averages_floor,
     differences_floor,
     every_query_floor,
@@ -43,6 +44,19 @@ def test_differences_decode_as_many_levels_as_they_say(tokens, rho, eps, seed):
             assert read.tolist() == x.tolist()
     if levels > 1:
         assert differences_floor(tokens, rho, eps) >= tokens * np.log2(levels) - 1e-9
+
+
+@given(st.floats(0.002, 0.9), st.floats(0, 0.9))
+def test_levels_are_told_apart_just_as_many_as_are_said(eps, kappa):
+    """Widened intervals of exact outputs are disjoint at L levels, and overlap at L + 1."""
+    levels = additive_levels(eps, kappa)
+
+    def gap(count):
+        values = np.linspace(0, 1, count)
+        return ((values[1:] / (1 + kappa) - eps) - ((values[:-1] + kappa) / (1 + kappa) + eps)).min()
+
+    assert levels < 2 or gap(levels) > -1e-9
+    assert gap(levels + 1) <= 1e-9
 
 
 def test_the_threshold_floor_is_its_formula():

@@ -8,7 +8,7 @@ from kvfloor.attention.caches import Coins, resolve
 from kvfloor.attention.caches.quantised import blocks
 from kvfloor.attention.caches.quantised.blocks import TYPES, hadamard
 from kvfloor.attention.engines.llamacpp.library import EXTRA
-from kvfloor.attention.engines.llamacpp.sessions import write
+from kvfloor.attention.engines.llamacpp.sessions import Session
 from kvfloor.attention.engines.llamacpp.settings import Settings
 
 BITS = {"q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
@@ -83,7 +83,8 @@ def test_without_gguf_it_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(blocks.importlib, "import_module", missing)
     with pytest.raises(
-        ValueError, match=r"^gguf is not installed; install it with pip: kvfloor\[llamacpp\]$"
+        ValueError,
+        match=r"^gguf is not installed; install it with `make llamacpp`, or with pip: kvfloor\[llamacpp\]$",
     ):
         resolve("blocks").make(32, 32, Coins(0))
     blocks._gguf.cache_clear()
@@ -109,7 +110,7 @@ def test_the_engine_stores_the_same(gguf, kind, rotation):
     }
     weights = {f"0.{name}": np.zeros(shape, np.float32) for name, shape in nothing.items()}
     weights |= {"0.key": eye[:dim], "0.value": eye[dim : 2 * dim], "unembed": eye[:1]}
-    payload = write(Settings(kind, kind, rotation=rotation == "on"), weights, dim, rows).payload
+    payload = Session(Settings(kind, kind, rotation=rotation == "on"), weights, dim).write(rows).payload
     cache = filled(
         f"blocks:type_k={kind},type_v={kind},rotation={rotation}", rows[:, :dim], rows[:, dim : 2 * dim]
     )

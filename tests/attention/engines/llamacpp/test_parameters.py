@@ -71,7 +71,7 @@ def test_a_build_that_lacks_a_function_is_one_sentence(engine, monkeypatch):
 def test_a_missing_package_is_one_sentence(monkeypatch):
     with pytest.raises(
         NotInstalledError,
-        match=r"^no_such_package is not installed; install it with pip: kvfloor\[llamacpp\]$",
+        match=r"^no_such_package is not installed; install it with `make llamacpp`, or with pip: kvfloor\[llamacpp\]$",
     ):
         needed("no_such_package")
     monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)

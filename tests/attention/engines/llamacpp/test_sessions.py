@@ -9,11 +9,21 @@ import pytest
 from kvfloor.attention.caches.wire import WireError
 from kvfloor.attention.engines.llamacpp.contexts import EngineFailedError, opened
 from kvfloor.attention.engines.llamacpp.parameters import TYPES
-from kvfloor.attention.engines.llamacpp.sessions import read, write
+from kvfloor.attention.engines.llamacpp.sessions import Session
 from kvfloor.attention.engines.llamacpp.settings import Settings
 
 EXACT = Settings("f32", "f32", flash="off")
 FACTS, DIM = 100, 32
+
+
+def write(settings, weights, dim, rows, architecture="llama"):
+    """Return what a writer leaves."""
+    return Session(settings, weights, dim, architecture).write(rows)
+
+
+def read(settings, weights, payload, questions, first=None):
+    """Return what a reader is answered."""
+    return Session(settings, weights, DIM).read(payload, questions, first)
 
 
 def rows(seed=3, count=FACTS):
@@ -38,7 +48,7 @@ def payload(engine, weights):
 def test_the_engine_is_plain_attention(engine, weights, plain, settings, tolerance):
     written = write(settings, weights, DIM, rows())
     questions = rows(4, 9)
-    answers = read(settings, weights, DIM, written.payload, FACTS, questions)
+    answers = read(settings, weights, written.payload, questions)
     assert np.abs(answers - plain(rows(), questions)).max() < tolerance
 
 
@@ -47,7 +57,7 @@ def test_a_window_hides_what_is_behind_it(engine, weights, plain):
     weights = weights | {"0.query": weights["0.query"] / 50}  # so that no question attends to itself alone
     written = write(settings, weights, DIM, rows())
     questions = rows(4, 5)
-    answers = read(settings, weights, DIM, written.payload, FACTS, questions)
+    answers = read(settings, weights, written.payload, questions)
     for question, answer in zip(questions, answers, strict=True):  # each is asked alone
         assert np.abs(answer - plain(rows(), question[None], gain=0.4, seen=20)).max() < 1e-4
         assert np.abs(answer - plain(rows(), question[None], gain=0.4)).max() > 0.05
@@ -55,7 +65,7 @@ def test_a_window_hides_what_is_behind_it(engine, weights, plain):
 
 def test_questions_leave_no_trace_and_the_reader_s_tokens_do(engine, weights, plain, payload):
     first, questions = rows(7, 2), rows(5, 300)  # two passes
-    answers = read(EXACT, weights, DIM, payload, FACTS, questions, first=first)
+    answers = read(EXACT, weights, payload, questions, first)
     assert np.abs(answers[:256] - plain(np.vstack([rows(), first]), questions[:256])).max() < 1e-4
     assert np.abs(answers[256:] - plain(np.vstack([rows(), first]), questions[256:])).max() < 1e-4
 
@@ -95,7 +105,7 @@ def test_what_the_engine_refuses_is_one_sentence(engine, weights):
 def tried(connection, weights, payload):
     """Restore a payload and ask it; send what came of it."""
     try:
-        read(EXACT, weights, DIM, payload, FACTS, rows(4, 2))
+        read(EXACT, weights, payload, rows(4, 2))
         connection.send("answers")
     except ValueError as error:
         connection.send(type(error).__name__)
@@ -131,4 +141,4 @@ def test_a_damaged_state_is_told_or_ends_its_own_process_alone(engine, weights, 
 
 def test_a_cut_state_is_a_wire_error_in_this_process_too(engine, weights, payload):
     with pytest.raises(WireError, match="takes 0 bytes of a state of"):
-        read(EXACT, weights, DIM, payload[:-1], FACTS, rows(4, 2))
+        read(EXACT, weights, payload[:-1], rows(4, 2))

@@ -37,7 +37,7 @@ def test_a_missing_package_says_how_to_install_it(nothing_installed):
 
 def test_importing_the_package_imports_no_library():
     code = (
-        "import sys, kvfloor.experiments.game.hosts.transformers, kvfloor.experiments.claims.transformers.leaderboard\n"
+        "import sys, kvfloor.experiments.game.hosts.transformers, kvfloor.experiments.claims.engines.leaderboard\n"
         "print([m for m in ('torch', 'transformers', 'kvpress', 'hqq') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -9,7 +9,7 @@ from kvfloor.attention.engines.transformers.library import needed, quiet
 from kvfloor.attention.engines.transformers.model import DTYPES, Model
 from kvfloor.attention.engines.transformers.sessions import CompressorFailedError
 from kvfloor.experiments.audits.verdict import verdict
-from kvfloor.experiments.claims.transformers.counting import counted
+from kvfloor.experiments.claims.engines.counting import counted
 from kvfloor.experiments.game.hosts.host import Written
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.protocol import play_in_full

@@ -1,20 +1,17 @@
 """A mask frees no memory: methods that mask what they drop allocate the full cache (theory 12)."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.claims.transformers.counting import counted
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.claims.engines.counting import counted
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 
 REQUIRES = EXTRA
 MASKS = "a method that masks takes the full cache, in memory and on the wire"
@@ -38,7 +35,7 @@ DROPPING = {
 }
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every method over its budgets."""
     tokens, removed = (
         (512, (0.25, 0.5, 0.75, 0.9)) if scale == "quick" else (2048, (0.1, 0.25, 0.5, 0.75, 0.9))
@@ -47,9 +44,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return cells(tokens=tokens, method=methods, removed=removed)
 
 
-def _presented(
-    as_kind: str, methods: Iterable[tuple[str, str]], removed: float = 0.5
-) -> list[dict[str, Any]]:
+def _presented(as_kind: str, methods: Iterable[tuple[str, str]], removed: float = 0.5) -> list[Cell]:
     """Return methods presented as of another kind."""
     return cells(tokens=256, method=list(methods), removed=removed, presented=as_kind)
 
@@ -104,7 +99,7 @@ def _kept(measured: dict[str, Any]) -> float:
     return float((measured["kept_entries"] or 0) / measured["all_entries"])
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw allocated against nominal bits."""
     figure, axes = new_figure(width=6.0, height=4.0)
     axes.plot([0, 1], [0, 1], color=THEORY, linewidth=1, label="what the method says")

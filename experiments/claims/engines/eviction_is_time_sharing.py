@@ -2,21 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.claims.transformers.counting import counted
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure
+from kvfloor.experiments.claims.engines.counting import counted
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.measured import Compressed
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
 from kvfloor.experiments.judging.plays import accuracy
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REQUIRES = EXTRA
 ANY = "every method that keeps tokens and drops the others is on the line, by the interval of any rule"
@@ -38,7 +35,7 @@ STREAMING = "DecodingPress,base_press=KeyDiffPress,compression_interval=64"
 MERGING = "MergingPress,press=KnormPress"
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every method over its budgets."""
     tokens, removed = (512, (0.25, 0.5, 0.75)) if scale == "quick" else (2048, (0.1, 0.25, 0.5, 0.75, 0.9))
     runs = [_cell(name, share, tokens) for name in DROPPING for share in removed]
@@ -46,7 +43,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return runs + [_cell(MERGING, share, tokens, kv_heads=MIXING_HEADS) for share in removed]
 
 
-def _cell(name: str, removed: float, tokens: int, **more: Any) -> dict[str, Any]:
+def _cell(name: str, removed: float, tokens: int, **more: Any) -> Cell:
     """Return the parameters of one play."""
     return {"press": name, "removed": removed, "tokens": tokens, **more}
 
@@ -138,7 +135,7 @@ def _fraction(record: Record) -> float:
     return float(measured["kept_entries"] / measured["all_entries"])
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw accuracy against the kept fraction, and how far it is from the line."""
     figure, (wide, near) = new_figure(2, width=4.4, height=3.8)
     wide.plot([0, 1], [0.5, 1], color=THEORY, linewidth=1, label="1/2 + f/2: keep f, guess the rest")

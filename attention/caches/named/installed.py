@@ -5,7 +5,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING
 
 from kvfloor.attention.caches.base import Factory
-from kvfloor.attention.caches.registry import CACHES, Registered, registered
+from kvfloor.attention.caches.named.registry import CACHES, Registered, registered
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

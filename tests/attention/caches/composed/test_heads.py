@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvfloor.attention.caches import Coins, WireError, resolve
-from kvfloor.attention.heads import attention_variance, classify_heads, head_budgets
+from kvfloor.attention.caches.composed.head_budgets import attention_variance, classify_heads, head_budgets
 
 
 def patterns(rng, tokens=40, dim=32, norm=60.0):

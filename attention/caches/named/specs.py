@@ -9,8 +9,8 @@ from typing import Any
 
 from kvfloor.attention.caches.base import CacheSpec, Factory
 from kvfloor.attention.caches.composed.sides import two_sides
-from kvfloor.attention.caches.installed import announced, announced_factory, load
-from kvfloor.attention.caches.registry import CACHES, arguments
+from kvfloor.attention.caches.named.installed import announced, announced_factory, load
+from kvfloor.attention.caches.named.registry import CACHES, arguments
 from kvfloor.attention.spelling import assignments, nearest
 
 __all__ = ["resolve"]

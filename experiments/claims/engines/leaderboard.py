@@ -6,7 +6,7 @@ from typing import Any
 
 from kvfloor.attention.engines.transformers.compressors import presses
 from kvfloor.attention.engines.transformers.library import EXTRA, INSTALL, NotInstalledError, missing
-from kvfloor.experiments.claims.transformers.counting import counted
+from kvfloor.experiments.claims.engines.counting import counted
 from kvfloor.experiments.engine.sweep import Task
 from kvfloor.experiments.game.hosts.transformers import TransformerCache
 from kvfloor.experiments.game.randomness import Randomness

@@ -1,7 +1,7 @@
 """A window whose evicted values still count: exact in O(dW) bits, and d_v W of them are needed (theory 5)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,13 @@ from kvfloor.attention.softmax import softmax_tolerance
 from kvfloor.attention.window import beside_zeros_tolerance, window_attention_reference
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.cheats import LEAKING
 from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import HEADER_BITS, certifies, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -27,10 +27,6 @@ from kvfloor.reductions.encodings.streams.windowed import WindowEncoding
 from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 EXACT = "the cache answers every stream within the rounding of its arithmetic"
 BLOCKS = "any blocks leave the same bytes"
@@ -44,7 +40,7 @@ QUERY_NORM = 8.0  # of the random queries that test exactness
 WINDOWS = (16, 64, 256)
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return random streams, INDEX in the window, and INDEX over all tokens where scores are kept."""
     lengths = (512, 1024, 4096, 16384) if scale == "quick" else (512, 1024, 4096, 16384, 131072)
     exact = [
@@ -58,20 +54,20 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return exact + windows + kept
 
 
-def _stream(tokens: int, window: int, dtype: str, cache: str = "unmasked-window") -> dict[str, Any]:
+def _stream(tokens: int, window: int, dtype: str, cache: str = "unmasked-window") -> Cell:
     """Return the parameters of a random stream through a cache, in several blockings."""
     spec = f"{cache}:window_tokens={window},dtype={dtype}"
     return {"kind": "stream", "tokens": tokens, "window": window, "cache": spec, "dtype": dtype}
 
 
-def _index(tokens: int, window: int, eta: float = 0.5, earlier: float = 1.0, **change: Any) -> dict[str, Any]:
+def _index(tokens: int, window: int, eta: float = 0.5, earlier: float = 1.0, **change: Any) -> Cell:
     """Return the parameters of INDEX in the last tokens of a stream."""
     cache = f"unmasked-window:window_tokens={window},dtype=float64"
     return {"kind": "window", "tokens": tokens, "window": window, "cache": cache, "eta": eta,
             "earlier": earlier} | change  # fmt: skip
 
 
-def _kept(tokens: int, eta: float, cache: str = "dense:dtype=float64") -> dict[str, Any]:
+def _kept(tokens: int, eta: float, cache: str = "dense:dtype=float64") -> Cell:
     """Return the parameters of INDEX over all tokens, whose scores are kept."""
     return {"kind": "kept", "tokens": tokens, "cache": cache, "eta": eta}
 
@@ -178,7 +174,7 @@ def _window_bits(window: int) -> int:
     return 64 * (window * (DIM + VALUE_DIM) + VALUE_DIM)
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw bits on the wire over the length of the stream and over the window, beside both floors."""
     figure, (left, right) = new_figure(2, width=4.9, height=3.9, sharey=True)
     windows = where(records, kind="window", eta=0.5)
@@ -187,7 +183,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_lengths(axes: "Axes", windows: Sequence[Record], kept: Sequence[Record]) -> None:
+def _draw_lengths(axes: Axes, windows: Sequence[Record], kept: Sequence[Record]) -> None:
     """Draw flat windows and the growing cache that keeps all scores."""
     lengths = np.array(sorted({r.parameters["tokens"] for r in windows}))
     shade_impossible(axes, lengths, 1, lengths * VALUE_DIM)
@@ -205,7 +201,7 @@ def _draw_lengths(axes: "Axes", windows: Sequence[Record], kept: Sequence[Record
     axes.legend(loc="upper left", ncols=2)
 
 
-def _draw_windows(axes: "Axes", windows: Sequence[Record]) -> None:
+def _draw_windows(axes: Axes, windows: Sequence[Record]) -> None:
     """Draw the cache over the window, between its floor and its formula."""
     ramp = np.geomspace(12, 340, 50)
     shade_impossible(axes, ramp, 1, ramp * VALUE_DIM)

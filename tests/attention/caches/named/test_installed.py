@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import kvfloor
 from kvfloor.attention.caches import CACHES, Coins, installed_caches, resolve
-from kvfloor.attention.caches.installed import announced
+from kvfloor.attention.caches.named.installed import announced
 from kvfloor.experiments.show.command import main
 
 MODULE = '''

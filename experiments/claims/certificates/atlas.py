@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from kvfloor.experiments.claims import run_alone
-from kvfloor.experiments.drawing.style import COLOURS, new_figure
+from kvfloor.experiments.drawing.style import COLOURS, Axes, Figure, new_figure
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import CERTIFICATE_BITS, HEADER_BITS
 from kvfloor.reductions.atlas.arrows import REDUCTIONS
 from kvfloor.reductions.atlas.graph import atlas, floor_bits, push
@@ -17,10 +17,6 @@ from kvfloor.reductions.atlas.into_softmax import FAILURE_PROBABILITY
 from kvfloor.reductions.atlas.nodes import INDEX, SOFTMAX, TENSOR_FOUR, WINDOW
 from kvfloor.reductions.atlas.reduction import Parts, Reduction, Shape
 from kvfloor.reductions.problems.index import Index
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PLAYED = "an error-free play certifies exactly the floor of its path"
 NORM = "the arrow asks for the query norm that is played"
@@ -33,7 +29,7 @@ INDEX_WIDTH, ARROW_WIDTH, HUB_WIDTH, MODEL_WIDTH = 0.9, 1.4, 0.9, 1.3
 EXAMPLE = Shape(64, 64, 16, parts=Parts(caches=4, window=32, last_map=64))
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return every arrow that can be played, and the floors of all models at one shape."""
     sizes = (64,) if scale == "quick" else (64, 256, 1024)
     plays = [
@@ -149,7 +145,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return checks
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw INDEX, the arrows and the models in layers, with what was played."""
     figure, axes = new_figure(width=10.4, height=5.6)
     errors = {r.parameters["arrow"]: r.measured["errors"] for r in records if "arrow" in r.parameters}
@@ -204,7 +200,7 @@ def _places(models: list[str]) -> dict[str, tuple[float, float]]:
 
 
 def _box(
-    axes: "Axes", middle: tuple[float, float], width: float, text: str, height: float = 0.74, **look: Any
+    axes: Axes, middle: tuple[float, float], width: float, text: str, height: float = 0.74, **look: Any
 ) -> None:
     """Draw a labelled box round its middle."""
     from matplotlib.patches import FancyBboxPatch
@@ -215,9 +211,7 @@ def _box(
     axes.text(*middle, text, ha="center", va="center", fontsize=8, linespacing=1.25)
 
 
-def _arrow(
-    axes: "Axes", start: tuple[float, float], end: tuple[float, float], colour: str, line: Any
-) -> None:
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str, line: Any) -> None:
     """Draw an arrow between two boxes."""
     look = {
         "arrowstyle": "-|>",

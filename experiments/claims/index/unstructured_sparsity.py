@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.experiments.claims import run_alone
 from kvfloor.experiments.drawing.panels import closed, ticks
-from kvfloor.experiments.drawing.style import COLOURS, THEORY, new_figure, shade_impossible
+from kvfloor.experiments.drawing.style import COLOURS, THEORY, Axes, Figure, new_figure, shade_impossible
 from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game.measured import Certified, certified
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
-from kvfloor.experiments.judging.claim import Check, Claim, Control, Scale, cells
+from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale, cells
 from kvfloor.experiments.judging.plays import certifies, decodes
 from kvfloor.experiments.judging.rows import series, where
 from kvfloor.reductions.accuracy import Accuracy
@@ -22,10 +22,6 @@ from kvfloor.reductions.encodings.values import ValuesEncoding
 from kvfloor.reductions.keys.incoherence import incoherence
 from kvfloor.reductions.keys.known import Keys
 from kvfloor.reductions.keys.projections import gaussian_keys
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ONE_TOKEN = "a single token holds 1 - kappa of every query's weight"
 DECODES = "every bit decodes under worst-case noise"
@@ -36,7 +32,7 @@ ETA = 0.5
 KAPPAS = (1e-1, 1e-3, 1e-6)  # weight that sparsity may leave out; each decodes at ETA, for kappa < 1/3
 
 
-def grid(scale: Scale) -> list[dict[str, Any]]:
+def grid(scale: Scale) -> list[Cell]:
     """Return instances over n, d and kappa, and a sweep of the query norm."""
     tokens = (64, 256, 1024) if scale == "quick" else (64, 256, 1024, 4096)
     dims = (16, 64) if scale == "quick" else (16, 64, 256)
@@ -45,7 +41,7 @@ def grid(scale: Scale) -> list[dict[str, Any]]:
     return guaranteed + cells(tokens=[256, 1024], dim=64, kappa=1e-3, norm_share=shares)
 
 
-def _control(**change: Any) -> list[dict[str, Any]]:
+def _control(**change: Any) -> list[Cell]:
     """Return instances of 1024 tokens with something false about them."""
     return cells(**{"tokens": 1024, "dim": 64, "kappa": 1e-3, "cache": "bitpack", **change})
 
@@ -118,7 +114,7 @@ def judge(records: Sequence[Record]) -> list[Check]:
     return [support, decodes(DECODES, rows), certifies(FLOOR, rows)]
 
 
-def draw(records: Sequence[Record]) -> "Figure":
+def draw(records: Sequence[Record]) -> Figure:
     """Draw the support over the query norm, and the floor beside what the support suggests."""
     figure, (left, right) = new_figure(2, width=4.6, height=3.7)
     _draw_support(left, records)
@@ -126,7 +122,7 @@ def draw(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def _draw_support(axes: "Axes", records: Sequence[Record]) -> None:
+def _draw_support(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the effective support over the query norm."""
     for tokens, colour, marker in ((1024, COLOURS[0], "o"), (256, COLOURS[1], "s")):
         rows = where(records, tokens=tokens, dim=64, kappa=1e-3)
@@ -147,7 +143,7 @@ def _draw_support(axes: "Axes", records: Sequence[Record]) -> None:
     axes.legend(loc="upper right", bbox_to_anchor=(0.93, 1.0))
 
 
-def _draw_floor(axes: "Axes", rows: Sequence[Record]) -> None:
+def _draw_floor(axes: Axes, rows: Sequence[Record]) -> None:
     """Draw the certified floor over n, with n d_v and the bits of the one token that attention rests on."""
     tokens = [r.parameters["tokens"] for r in rows]
     ramp = np.geomspace(min(tokens) / 1.5, max(tokens) * 1.5)

@@ -1,0 +1,1 @@
+"""Claims on depth against cache: POINTER CHASING (theory 19)."""

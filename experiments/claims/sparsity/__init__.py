@@ -1,1 +1,0 @@
-"""Claims of theory 5: sparsity and windows."""

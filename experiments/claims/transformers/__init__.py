@@ -1,1 +1,0 @@
-"""Claims of theory 12: INDEX in a transformer's weights."""
