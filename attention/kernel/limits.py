@@ -108,7 +108,9 @@ class Limits:
         ndarray, shape (m,)
             -inf where nothing can be left out, or where the one bit that is left for rounding is not enough.
         """
-        cuts = largest - BIT * (1 + math.log2(self.terms) - np.log2(self.left_out(bounds)))
+        cuts = np.minimum(largest, bounds) - BIT * (
+            1 + math.log2(self.terms) - np.log2(self.left_out(bounds))
+        )
         exact = 2 * rounding(self.dim, self.unit, bounds) < BIT
         return _levelled(np.where((cuts > -bounds) & exact, cuts, -np.inf), lowest=True)
 
@@ -127,7 +129,7 @@ class Limits:
         ndarray, shape (m,)
             0 where plain scores do; else the likely largest score, or so little that nothing can overflow.
         """
-        shifts = np.where(likely > -np.inf, likely, bounds - self.highest)
+        shifts = np.where(likely > -np.inf, np.minimum(likely, bounds), bounds - self.highest)
         return _levelled(np.where(bounds <= self.highest, 0.0, shifts), lowest=False)
 
     def clips(self, bounds: _Doubles, shifts: _Doubles) -> bool:

@@ -134,6 +134,6 @@ def _gap(asked: Asked) -> float:
     def look(strip: slice, room: Room) -> None:
         gaps[strip] = sample.bounds[strip] - sample.maxima(strip, room)
 
-    each(asked.tokens, [slice(0, SAMPLED)], look)
+    each(asked.tokens, strips(SAMPLED, asked.tokens.strip), look)
     # A third of those seen beyond the largest of them: of many more queries hardly one lies beyond that.
     return float(gaps.max() + np.ptp(gaps) / 3)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -79,19 +78,10 @@ class Sums:
         self._asked, self._tokens, self._limits = asked, asked.tokens, asked.limits
         self._shifts, self._cuts = shifts, cuts
         self._clips = self._limits.clips(asked.bounds, shifts)
+        values = asked.tokens.values
+        self.numerators: Matrix = np.zeros((len(shifts), values.shape[1]), values.dtype)
         self.denominators: _Doubles = np.zeros(len(shifts))
-
-    @cached_property
-    def numerators(self) -> Matrix:
-        """The sums of weights times values, shape (m, d_v)."""
-        values = self._tokens.values
-        numerators: Matrix = np.zeros((len(self.denominators), values.shape[1]), values.dtype)
-        return numerators
-
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing has been added."""
-        return "numerators" not in vars(self)
+        self.untouched = True
 
     def add(self, rows: slice, blocks: Sequence[int], room: Room) -> None:
         """Add blocks of tokens, by number, to a strip of queries."""
@@ -144,6 +134,7 @@ class Sums:
         """Add what was kept of blocks, by number, to a strip of queries."""
         if not kept:
             return
+        self.untouched = False
         strip, columns, weights = self.weighed(rows, kept)
         count = self.denominators[rows].size
         if len(kept) > 1 and np.bincount(strip, minlength=1).max() > self._tokens.widest:
@@ -176,6 +167,7 @@ class Sums:
 
     def _add_whole(self, rows: slice, index: int, scores: Matrix, room: Room) -> None:
         """Add a block of tokens, given its scores, which are overwritten."""
+        self.untouched = False
         values = self._tokens.values[self._tokens.blocks[index]]
         shifts = _column(self._shifts[rows]).astype(scores.dtype)
         weights = self._limits.weights(scores, shifts, self._clips)
