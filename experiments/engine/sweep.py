@@ -14,10 +14,9 @@ from typing import Any, TypeAlias
 from kvfloor.experiments.engine.code import code_digest
 from kvfloor.experiments.engine.origin import command, machine
 from kvfloor.experiments.engine.pool import WorkerError
-from kvfloor.experiments.engine.rows import returned
+from kvfloor.experiments.engine.rows import fits, returned
 from kvfloor.experiments.engine.store import Record, Store, StoreError
 from kvfloor.experiments.engine.worker import told
-from kvfloor.experiments.game.parcels import fits
 from kvfloor.experiments.game.randomness import Randomness
 
 __all__ = ["Lost", "Task", "again", "check", "finished", "run", "total_blocks"]

@@ -4,12 +4,14 @@ Calls and replies are lines of JSON over a socket. When the socket closes, the w
 the middle of a call; on Linux the kernel ends it, too, so that even a stopped worker stays nobody's.
 """
 
+import ctypes
 import importlib
 import json
 import operator
 import os
 import signal
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,9 +19,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from kvfloor.experiments.game.party import die_with
+__all__ = ["die_with", "named", "serve", "told"]
 
-__all__ = ["named", "serve", "told"]
+PR_SET_PDEATHSIG = 1
 
 
 def serve(descriptor: int, parent: int) -> None:
@@ -48,6 +50,20 @@ def serve(descriptor: int, parent: int) -> None:
             channel.sendall(json.dumps(reply).encode() + b"\n")
         except OSError:
             os._exit(0)
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends; end now if it has ended already.
+
+    Parameters
+    ----------
+    parent : int
+        Process id of who started us.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def named(function: Callable[..., Any]) -> str:

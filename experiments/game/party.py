@@ -9,20 +9,19 @@ import importlib
 import os
 import platform
 import resource
-import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import IO
 
+from kvfloor.experiments.engine.worker import die_with
 from kvfloor.experiments.game.parcels import Parcel
 
-__all__ = ["die_with", "main"]
+__all__ = ["main"]
 
 OURS = Path(__file__).parents[2]
 KEYCTL = {"x86_64": 250, "aarch64": 219}  # the system call's number
 JOIN_SESSION_KEYRING = 1
-PR_SET_PDEATHSIG = 1
 
 
 def main(name: str, files: tuple[int, int], parent: int | None, memory_bytes: int, at_most: int) -> None:
@@ -52,20 +51,6 @@ def main(name: str, files: tuple[int, int], parent: int | None, memory_bytes: in
         status = _work(name, given, reply)
     sys.stderr.flush()
     os._exit(status)  # the interpreter's own shutdown would wait for threads that a cache left behind
-
-
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends; end now if it has ended already.
-
-    Parameters
-    ----------
-    parent : int
-        Process id of who started us.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _work(name: str, given: IO[bytes], reply: IO[bytes]) -> int:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches.base import Coins
+from kvfloor.experiments.engine.rows import fits
 from kvfloor.experiments.game.hosts.host import Accounts, Host, Written
-from kvfloor.experiments.game.parcels import Parcel, fits
+from kvfloor.experiments.game.parcels import Parcel
 from kvfloor.experiments.game.processes import CacheFailedError, Parties
 from kvfloor.experiments.game.solving import Answered
 from kvfloor.reductions.encodings.protocol import Stream, Tokens, stream_of

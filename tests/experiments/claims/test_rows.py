@@ -10,10 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from kvfloor.experiments.claims import all_claims
-from kvfloor.experiments.engine.rows import returned
+from kvfloor.experiments.engine.rows import fits, returned
 from kvfloor.experiments.engine.store import Record, Store, StoreError
 from kvfloor.experiments.engine.sweep import check
-from kvfloor.experiments.game.parcels import fits
 from kvfloor.experiments.judging.claim import draw_claim, judge_claim
 from kvfloor.experiments.show.command import main
 

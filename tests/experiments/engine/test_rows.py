@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from kvfloor.experiments.game.parcels import fits
+from kvfloor.experiments.engine.rows import fits
 
 
 class Row(TypedDict):
