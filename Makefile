@@ -15,7 +15,7 @@ test: .venv/ready
 
 # The tests that try things at random moments, and those with random input, at length.
 test-all: .venv/ready
-	KVFLOOR_THOROUGH=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	KVFLOOR_KILLS=100 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

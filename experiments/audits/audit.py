@@ -4,15 +4,14 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from kvfloor.experiments.audits.instances import Sides, Wanted, pose
 from kvfloor.experiments.audits.record import Audit
 from kvfloor.experiments.audits.verdict import verdict
 from kvfloor.experiments.game.hosts.isolated import Isolated
 from kvfloor.experiments.game.hosts.names import named
-from kvfloor.experiments.game.isolation import Tool, isolation
-from kvfloor.experiments.game.processes import Limits, Parties
+from kvfloor.experiments.game.processes import Parties
 from kvfloor.experiments.game.protocol import Asking, play_in_full
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.game.reading import fitting_readers
@@ -35,13 +34,10 @@ def audit(
     readers: Sequence[str] | None = None,
     feed: Any = "auto",
     readout: Any = "rows",
-    isolated_by: Tool | Literal["auto"] = "auto",
-    limits: Limits | None = None,
 ) -> Audit:
     """Audit a cache: hide random symbols in a stream, count the bytes, decode, certify.
 
-    Alice and Bob run in fresh processes (`kvfloor.experiments.game.processes`), apart from each other as far
-    as the machine allows; the record says what was closed.
+    Alice and Bob run in fresh processes (`kvfloor.experiments.game.processes`).
 
     Parameters
     ----------
@@ -74,10 +70,6 @@ def audit(
         How a transformer reads its facts.
     readout : {"rows", "tokens"}
         How a transformer is read.
-    isolated_by : {"auto", "bubblewrap", "unshare", "none"}
-        What keeps the parties apart, see `kvfloor.experiments.game.isolation.isolation`.
-    limits : Limits, optional
-        Time and memory of each party; ten minutes and three quarters of the machine's memory by default.
 
     Returns
     -------
@@ -87,11 +79,9 @@ def audit(
     Raises
     ------
     ValueError
-        If a size is out of range, the isolation does not work here, or the cache is unknown, fails or goes
-        beyond a limit.
+        If a size is out of range, or the cache is unknown or fails.
     """
     start = time.perf_counter()
-    way = isolation(isolated_by)
     seed = secrets.randbits(64) if seed is None else seed
     randomness = Randomness(seed, "audit")
     asked_readers = None if readers is None else tuple(readers)
@@ -101,8 +91,8 @@ def audit(
     positions = posed.positions if positions is None else positions
     fitting = fitting_readers(encoding, positions is None or positions >= problem.length)
     asking = Asking(positions, fitting if asked_readers is None else asked_readers)
-    parties = Parties(posed.host.name, way, limits or Limits())
-    played = play_in_full(encoding, Isolated(posed.host, parties), randomness, asking=asking)
+    with Parties(posed.host.name, posed.host.preload) as parties:
+        played = play_in_full(encoding, Isolated(posed.host, parties), randomness, asking=asking)
     transcript, accounts = played.transcript, played.written.accounts
     certificate = transcript.certificate()
     return Audit(
@@ -133,7 +123,5 @@ def audit(
             problem.length * rate_distortion(1.0 - transcript.accuracy, problem.alphabet)
         ),
         verdict=verdict(transcript, accounts),
-        isolation=way.tool,
-        open_channels=way.open,
         seconds=time.perf_counter() - start,
     )

@@ -57,10 +57,6 @@ class Audit:
         N R(1 - accuracy), rounded down: the fewest bits that any cache needs for this accuracy (Shannon).
     verdict : str
         See `kvfloor.experiments.audits.verdict.verdict`.
-    isolation : str
-        What kept the parties apart, see `kvfloor.experiments.game.isolation`.
-    open_channels : tuple of str
-        What it could not close between them, beside the message.
     seconds : float
         Wall time.
     """
@@ -90,8 +86,6 @@ class Audit:
     significance_log2: float
     frontier_bits: int
     verdict: Verdict
-    isolation: str
-    open_channels: tuple[str, ...]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,9 +123,6 @@ class Audit:
         yield "certified", f"{self.certified_bits:,} bits", certainty
         yield "frontier", f"{self.frontier_bits:,} bits", "no cache of this accuracy can take less"
         yield full[0], f"{self.full_cache_bits:,} bits", full[1]
-        open_channels = ", ".join(self.open_channels)
-        told = f"not closed: {open_channels}" if open_channels else "every channel that we know of was closed"
-        yield "isolation", self.isolation, told
         yield "seed", str(self.seed), "repeats this audit"
         yield "verdict", self.verdict, MEANINGS[self.verdict]
 

@@ -1,90 +1,96 @@
 """Fresh processes: the one place where somebody else's code is run apart from the judge, who holds x.
 
-Every party is an interpreter of its own that has seen nothing of any other, behind whatever isolation the
-machine allows (`kvfloor.experiments.game.isolation`). It is given one parcel and leaves one reply, both in
-files without a name; when it ends, or has taken too long, whatever it started is killed, and only then is the
-reply read, under a limit and as bytes that anybody may have written. The judge never imports what is audited.
+The judge starts one interpreter, which imports libraries and waits; every call is a process of its own, forked
+from it, that has seen nothing of any other. It has a folder, and when it is done, it and whatever it started
+are killed and the folder is removed. Only parcels cross, as files: JSON values, arrays and bytes. The judge
+never imports what is audited. What still leaks from one party to the next (a file somewhere, a process that
+hid) buys nothing: the certificate then exceeds the wire bits and the verdict is `impossible`.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Mapping
+import tempfile
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from kvfloor.experiments.game.isolation import Isolation, isolation, visible_folders
-from kvfloor.experiments.game.parcels import Parcel, ParcelError, nameless
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["CacheFailedError", "Limits", "Parties"]
+__all__ = ["CacheFailedError", "Parcel", "Parties"]
 
-START = (
-    "import json, sys; path, *rest = json.loads(sys.argv[1]); sys.path[:] = path; "
-    "from kvfloor.experiments.game.party import main; main(*rest)"
-)
-SLACK_BYTES = 1 << 20  # of a reply, beside its arrays and its message
-SHOWN_BYTES = 1 << 13  # of what a party printed
-INHERITED = ("OPENBLAS_", "OMP_", "MKL_", "NPY_", "LLAMA_", "HF_", "TOKENIZERS_", "LD_LIBRARY_PATH")
+OURS = Path(__file__).parents[2]
 
 
 class CacheFailedError(ValueError):
-    """What is audited could not be imported, raised an error, died, or went beyond a limit; one sentence."""
+    """What is audited could not be imported, raised an error or died; the message says where."""
 
 
-def _most_memory() -> int:
-    """Return three quarters of the machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a party may take.
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """What crosses between the judge and a party.
 
     Parameters
     ----------
-    seconds : float
-        Wall time, positive.
-    memory_bytes : int
-        Memory of its own, and the size of its message, positive; three quarters of the machine's by default.
-
-    Raises
-    ------
-    ValueError
-        If a limit is not positive.
+    facts : mapping
+        JSON values.
+    arrays : mapping of str to ndarray
+        Plain arrays.
+    payload : bytes
+        A message.
     """
 
-    seconds: float = 600.0
-    memory_bytes: int = field(default_factory=_most_memory)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    payload: bytes = b""
 
-    def __post_init__(self) -> None:
-        for name in ("seconds", "memory_bytes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"the limit {name} must be positive, got {getattr(self, name)}")
+    def save(self, folder: Path) -> None:
+        """Write the parcel into a new folder."""
+        folder.mkdir()
+        for name, array in self.arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        (folder / "payload").write_bytes(self.payload)
+        (folder / "facts.json").write_text(json.dumps(dict(self.facts)))
+
+    @classmethod
+    def load(cls, folder: Path, *, mapped: bool = False) -> Self:
+        """Return the parcel that lies in a folder; its arrays are read at once, or mapped."""
+        mode: Literal["r"] | None = "r" if mapped else None
+        arrays = {path.stem: np.load(path, mmap_mode=mode) for path in folder.glob("*.npy")}
+        return cls(json.loads((folder / "facts.json").read_text()), arrays, (folder / "payload").read_bytes())
 
 
-@dataclass(frozen=True, slots=True)
 class Parties:
-    """Runs parties, each in a fresh process.
+    """Runs parties, each in a fresh process; a context manager.
 
     Parameters
     ----------
     subject : str
         What is audited: errors begin with it.
-    way : Isolation
-        How they are kept apart; the best that works here by default.
-    limits : Limits
-        What each may take.
+    preload : sequence of str
+        Modules to import before any party: heavy libraries, which are then paid for once. One that cannot
+        be imported is passed over.
     """
 
-    subject: str
-    way: Isolation = field(default_factory=isolation)
-    limits: Limits = field(default_factory=Limits)
+    def __init__(self, subject: str, preload: Sequence[str] = ()) -> None:
+        self._subject, self._preload = subject, preload
+        self._nest: subprocess.Popen[bytes] | None = None
 
-    def call(self, party: str, function: str, parcel: Parcel, at_most: int | None = None) -> Parcel:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, party: str, function: str, parcel: Parcel) -> Parcel:
         """Call a function in a fresh process.
 
         Parameters
@@ -95,8 +101,6 @@ class Parties:
             ``module:name`` of a function of ours from a parcel to a parcel.
         parcel : Parcel
             Its argument.
-        at_most : int, optional
-            Bytes of the reply's arrays and message; the limit on memory by default.
 
         Returns
         -------
@@ -106,77 +110,112 @@ class Parties:
         Raises
         ------
         CacheFailedError
-            If it raised an error, died, took too long or left no such reply; one sentence.
+            If it raised an error, or its process died; one sentence.
         """
-        largest = SLACK_BYTES + (self.limits.memory_bytes if at_most is None else at_most)
-        with nameless() as given, nameless() as reply, nameless() as said:
-            parcel.write(given)
-            status = self._run(function, (given, reply, said), largest)
-            _show(said)
-            if status is None:
-                raise self._failure(f"{party} process took more than {self.limits.seconds:g} seconds")
-            try:
-                found = Parcel.read(reply, largest)
-            except ParcelError as error:
-                names = {-number: number.name for number in signal.Signals}
-                how = f"status {status}" if status >= 0 else names.get(status, f"signal {-status}")
-                raise self._failure(f"{party} process ended with {how} and left {error}") from error
-        if isinstance(sentence := found.facts.get("error"), str):
-            raise self._failure(" ".join(sentence.split())[:1000])
-        return found
+        nest = self._nest = self._nest or self._start()
+        assert nest.stdin is not None
+        assert nest.stdout is not None
+        with tempfile.TemporaryDirectory(prefix="kvfloor-", ignore_cleanup_errors=True) as folder:
+            parcel.save(Path(folder) / "given")
+            with contextlib.suppress(BrokenPipeError):
+                nest.stdin.write(json.dumps([function, folder]).encode() + b"\n")
+                nest.stdin.flush()
+            status = nest.stdout.readline().strip().decode() or "unknown"
+            error = Path(folder) / "error"
+            if error.exists():
+                text = error.read_text()
+                raise CacheFailedError(text if self._subject in text else f"{self._subject}: {text}")
+            if status != "0":
+                raise CacheFailedError(f"{self._subject}: {party} process ended with status {status}")
+            return Parcel.load(Path(folder) / "reply")
 
-    def _failure(self, sentence: str) -> CacheFailedError:
-        """Return an error that begins with what is audited."""
-        return CacheFailedError(sentence if self.subject in sentence else f"{self.subject}: {sentence}")
+    def close(self) -> None:
+        """End the interpreter, and the party that it may be waiting for."""
+        if self._nest is not None:
+            self._nest.terminate()
+            with contextlib.suppress(BrokenPipeError):
+                self._nest.communicate()
+        self._nest = None
 
-    def _run(self, function: str, files: tuple[IO[bytes], ...], largest: int) -> int | None:
-        """Run a party to its end and kill what it started; return its exit status, None if it took too long."""
-        current = os.getcwd()
-        path = [each for each in sys.path if each and os.path.abspath(each) != current] + [current]
-        given, reply, said = (file.fileno() for file in files)
-        parent = os.getpid() if self.way.tool == "none" else None
-        start = json.dumps([path, function, [given, reply], parent, self.limits.memory_bytes, largest])
-        command = [os.path.abspath(sys.executable), "-P", "-c", START, start]
-        party = subprocess.Popen(
-            self.way.command(command, visible_folders(current)),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            env=self._environment(),
-            pass_fds=(given, reply),
-            start_new_session=True,
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """Start the interpreter that parties are forked from."""
+        # -P keeps the current folder from shadowing what we import; for a party it comes first, as for a script.
+        command = [sys.executable, "-P", "-m", "kvfloor.experiments.game.processes", *self._preload]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+
+
+def _nest(preload: Sequence[str]) -> None:
+    """Import what takes long; then fork a party for every line of input and tell how it ended."""
+    asked, told, running = os.fdopen(os.dup(0)), os.dup(1), 0
+    # Whatever a library or a cache reads or prints is no part of this conversation.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+
+    def stop(*_: object) -> None:
+        """End with the party that is running."""
+        if running:
+            _kill_group(running)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in preload:
+            with contextlib.suppress(Exception):  # a party that needs it says what is wrong
+                importlib.import_module(name)
+    while line := asked.readline():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: BLAS looks after its own
+            running = os.fork()
+        if not running:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.close(asked.fileno())
+            os.close(told)
+            function, folder = json.loads(line)
+            _party(function, Path(folder))
+        status = os.waitstatus_to_exitcode(os.waitpid(running, 0)[1])
+        _kill_group(running)
+        running = 0
+        os.write(told, f"{status}\n".encode())
+
+
+def _kill_group(leader: int) -> None:
+    """Kill a party and every process of its group that it left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _party(name: str, folder: Path) -> None:
+    """Do one party's work with what lies in the folder; leave a reply, or one sentence, and end."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    sys.path.insert(0, os.getcwd())
+    module, _, function = name.partition(":")
+    status = 0
+    try:
+        reply: Parcel = getattr(importlib.import_module(module), function)(
+            Parcel.load(folder / "given", mapped=True)
         )
-        late = threading.Event()
-
-        def end() -> None:
-            """Kill the party and its group."""
-            late.set()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(party.pid, signal.SIGKILL)
-
-        timer = threading.Timer(self.limits.seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            status = party.wait()
-            took_too_long = late.is_set()
-        finally:
-            timer.cancel()
-            end()
-            party.wait()
-        return None if took_too_long else status
-
-    def _environment(self) -> Mapping[str, Any]:
-        """Return the environment of every party."""
-        kept = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
-        scratch = os.environ.get("TMPDIR", "/tmp") if self.way.tool == "none" else "/dev/shm"
-        return {**kept, "PATH": os.defpath, "LANG": "C.UTF-8", "HOME": scratch, "TMPDIR": scratch}
+        reply.save(folder / "reply")
+    except Exception as error:  # somebody else's code
+        (folder / "error").write_text(_sentence(error))
+        status = 1
+    sys.stderr.flush()
+    os._exit(status)  # the interpreter's own shutdown would wait for threads that a cache left behind
 
 
-def _show(said: IO[bytes]) -> None:
-    """Pass the end of what a party printed on to standard error, without what could steer a terminal."""
-    size = os.fstat(said.fileno()).st_size
-    text = os.pread(said.fileno(), SHOWN_BYTES, max(0, size - SHOWN_BYTES)).decode(errors="replace")
-    shown = "".join(each for each in text if each.isprintable() or each in "\n\t")
-    if shown.strip():
-        print(shown.rstrip(), file=sys.stderr)
+def _sentence(error: Exception) -> str:
+    """Return an error in one sentence; with the place where it was raised, unless that is a sentence of ours."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, ValueError) and Path(frame.filename).is_relative_to(OURS):
+        return text
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{text} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+if __name__ == "__main__":
+    from kvfloor.experiments.game import processes  # under its own name, like all of ours
+
+    processes._nest(sys.argv[1:])

@@ -141,21 +141,6 @@ def caches(as_json: bool) -> None:
 @click.option(
     "--readout", type=click.Choice(["rows", "tokens"]), default="rows", help="How a transformer is read."
 )
-@click.option(
-    "--isolation",
-    type=click.Choice(["auto", "bubblewrap", "unshare", "none"]),
-    default="auto",
-    help="What keeps writer and reader apart; auto takes the first that works here.",
-)
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), default=600, help="Seconds of either side."
-)
-@click.option(
-    "--memory-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    default=None,
-    help="GiB of either side.  [default: three quarters of the machine's]",
-)
 @as_json
 def audit(
     cache: str,
@@ -169,9 +154,6 @@ def audit(
     readers: tuple[str, ...],
     feed: Any,
     readout: Any,
-    isolation: str,
-    time_limit: float,
-    memory_limit: float | None,
     as_json: bool,
 ) -> None:
     """Tell where a cache stands between the floor and its bytes.
@@ -194,18 +176,14 @@ def audit(
     kvfloor audit transformers:QuantizedCache,backend=quanto,nbits=2
     kvfloor audit kvpress:KnormPress --model qwen3:layers=2,heads=4,kv_heads=2
 
-    The writer and the reader run in fresh processes, apart from each other as far as the machine allows: the
-    audit says which channels it could not close. Up to 1024 tokens some readers first solve for the
+    The writer and the reader run in fresh processes. Up to 1024 tokens some readers first solve for the
     values, and the best reading counts. Up to 8192 tokens every bit is asked, beyond that a
     random sample of 4096. Exit status 1 if the verdict is `impossible`.
     """
     from kvfloor.experiments.audits.audit import audit as run
-    from kvfloor.experiments.game.processes import Limits
 
-    memory = {} if memory_limit is None else {"memory_bytes": int(memory_limit * 2**30)}
     sizes: dict[str, Any] = {"tokens": tokens, "dim": dim, "value_dim": value_dim, "levels": levels}
     how: dict[str, Any] = {"readers": readers or None, "feed": feed, "readout": readout}
-    how |= {"isolated_by": isolation, "limits": Limits(time_limit, **memory)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the parties are ended, too
     with screen.spinner(f"auditing {cache}"):
         result = run(cache, model=model, sides=sides, seed=seed, **sizes, **how)

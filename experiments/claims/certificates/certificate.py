@@ -12,8 +12,7 @@ from kvfloor.experiments.engine.store import Record
 from kvfloor.experiments.game import cheats
 from kvfloor.experiments.game.hosts.isolated import Isolated
 from kvfloor.experiments.game.hosts.numpy_caches import NumpyCache
-from kvfloor.experiments.game.isolation import Isolation
-from kvfloor.experiments.game.processes import CacheFailedError, Parties
+from kvfloor.experiments.game.processes import CacheFailedError
 from kvfloor.experiments.game.protocol import play
 from kvfloor.experiments.game.randomness import Randomness
 from kvfloor.experiments.judging.claim import Cell, Check, Claim, Control, Scale
@@ -117,8 +116,7 @@ def _audit_cheat(cache: str, randomness: Randomness) -> Cheated:
     """Return how an audit of a cheat ends."""
     encoding = _encoding(CHEAT_TOKENS, CHEAT_VALUE_DIM, randomness.keys())
     try:
-        parties = Parties(cache, Isolation("none"))  # the same on every machine: here counting must do
-        transcript = play(encoding, Isolated(NumpyCache(cache), parties), randomness)
+        transcript = play(encoding, Isolated(NumpyCache(cache)), randomness)
     except CacheFailedError as error:
         return Cheated(outcome="stopped", why=str(error), accuracy=0.5, wire_bits=0, certified_bits=0.0)
     guess = 0.5 + math.sqrt(math.log(1 / FALSE_ALARM) / (2 * transcript.symbols))  # Hoeffding

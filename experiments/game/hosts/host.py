@@ -14,7 +14,7 @@ Neither may keep anything for the other: in an audit they run in different proce
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,9 @@ class Written:
 
 class Host(ABC):
     """Holds one kind of cache; a frozen dataclass of JSON values."""
+
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Libraries that take long to import and that its parties need."""
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ queries alone; tokens and questions come in as embeddings.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class LlamaCache(Host):
     ValueError
         If one of them is wrong.
     """
+
+    preload: ClassVar[tuple[str, ...]] = ("gguf",)
 
     cache: str
     model: str = "llama"

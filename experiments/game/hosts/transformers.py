@@ -5,13 +5,14 @@ nothing else. Alice's model reads the facts while the compressor works, Bob's is
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvfloor.attention.caches.base import Coins
 from kvfloor.attention.engines.transformers.compressors import Compressor
+from kvfloor.attention.engines.transformers.library import EXTRA
 from kvfloor.attention.engines.transformers.model import Model
 from kvfloor.attention.engines.transformers.sessions import Feed, Session
 from kvfloor.experiments.game.hosts.host import Accounts, Host, Written
@@ -43,6 +44,8 @@ class TransformerCache(Host):
     ValueError
         If there is no such feed.
     """
+
+    preload: ClassVar[tuple[str, ...]] = EXTRA
 
     cache: str
     model: str = "llama"

@@ -29,7 +29,7 @@ def test_packing_stands_at_one_bit_per_bit():
 
 
 def test_a_cheat_is_impossible():
-    found = kvfloor.audit("kvfloor.experiments.game.cheats:FixedFile", **SMALL, isolated_by="none")
+    found = kvfloor.audit("kvfloor.experiments.game.cheats:FixedFile", **SMALL)
     assert (found.errors, found.verdict) == (0, "impossible")
     assert found.wire_bits <= found.certified_bits
 
@@ -69,8 +69,7 @@ def test_every_model_hides_its_bits(model, tokens, hidden):
     assert 0 <= packed.wire_bits - packed.capacity_bits < 2000
     assert kvfloor.audit("window:kept_tokens=8", **options).accuracy < 0.8
     cheat = "kvfloor.experiments.game.cheats:FixedFile"
-    name = f"{cheat}+{cheat}" if model == "tensor4" else cheat
-    cheated = kvfloor.audit(name, **options, isolated_by="none")
+    cheated = kvfloor.audit(f"{cheat}+{cheat}" if model == "tensor4" else cheat, **options)
     assert (cheated.errors, cheated.verdict) == (0, "impossible")
 
 

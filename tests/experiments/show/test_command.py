@@ -46,8 +46,9 @@ def test_audit_prints_one_json_document_and_nothing_else():
 
 
 def test_an_impossible_audit_ends_with_status_1():
-    cheat = ["kvfloor.experiments.game.cheats:FixedFile", "--isolation", "none"]
-    result = invoke("audit", *cheat, "--tokens", "256", "--dim", "32", "--json")
+    result = invoke(
+        "audit", "kvfloor.experiments.game.cheats:FixedFile", "--tokens", "256", "--dim", "32", "--json"
+    )
     assert result.exit_code == 1
     assert json.loads(result.stdout)["verdict"] == "impossible"
 
