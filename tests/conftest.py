@@ -1,5 +1,6 @@
 """Settings shared by all tests: no check depends on how fast the machine is."""
 
+import os
 from typing import NamedTuple
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings
 # On top of the profile in force, which is hypothesis' own reproducible one where the variable CI is set.
 settings.register_profile("kvfloor", parent=settings(), deadline=None)
 settings.load_profile("kvfloor")
+
+os.environ.pop("COLUMNS", None)  # no terminal's width may reach a test
 
 
 class ModelCase(NamedTuple):
